@@ -1,0 +1,124 @@
+"""Small real data sets, split and normalised the same way every time, without a download."""
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Dataset", "load_data"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, split once and normalised with the training examples' mean and standard deviation.
+
+    Shapes:
+        - ``x``: ``(examples, channels, *positions)`` or ``(examples, features)``, float32
+        - ``y``: ``(examples,)``, class numbers (int64) or normalised targets (float32)
+        - ``x_test``, ``y_test``: the same for the examples held out
+    """
+
+    name: str
+    x: Tensor
+    y: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether ``y`` holds class numbers."""
+        return not self.y.is_floating_point()
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same data on ``device``."""
+        names = ("x", "y", "x_test", "y_test")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def load_data(name: str) -> Dataset:
+    r"""Load one of the data sets that need no download.
+
+    ============ ============================= ============== ======= ======================
+    name         what                          shape of ``x`` classes training + test
+    ============ ============================= ============== ======= ======================
+    ``mnist1d``  generated 1-D "digits"        ``(N, 40)``    10      4000 + 1000
+    ``digits``   handwritten digits, 8 by 8    ``(N, 1, 8, 8)``  10   1000 + 797
+    ``diabetes`` ten measurements, one outcome ``(N, 10)``    none    342 + 100
+    ============ ============================= ============== ======= ======================
+
+    Inputs become :math:`(x - m)/s` with the training set's :math:`m` and :math:`s`: one pair for
+    signals and images, one pair a feature for tables; a table's targets likewise. The split is fixed.
+
+    Args:
+        name: ``"mnist1d"``, ``"digits"`` or ``"diabetes"``.
+
+    Returns:
+        A :class:`Dataset` on the CPU.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+
+    References:
+        ``mnist1d``: Greydanus and Kobak (2024), https://arxiv.org/abs/2011.14439. ``digits``, ``diabetes``:
+        bundled with scikit-learn.
+
+    Example:
+        >>> data = load_data("digits")
+        >>> tuple(data.x.shape), len(data.y_test)
+        ((1000, 1, 8, 8), 797)
+    """
+    if name not in _LOADERS:
+        known = ", ".join(repr(known) for known in _LOADERS)
+        raise ValueError(f"name must be one of {known}, but got {name!r}")
+    return _LOADERS[name]()
+
+
+def _mnist1d() -> Dataset:
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    # Generating the data seeds the global generators: the caller's are put back.
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        raw = make_dataset(get_dataset_args())
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+    return _normalised("mnist1d", raw["x"], raw["y"], raw["x_test"], raw["y_test"])
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return _normalised("digits", *_split(raw.images[:, None], raw.target, test=797))
+
+
+def _diabetes() -> Dataset:
+    from sklearn.datasets import load_diabetes
+
+    raw = load_diabetes(scaled=False)
+    return _normalised("diabetes", *_split(raw.data, raw.target.astype(float), test=100), per_feature=True)
+
+
+def _split(x: np.ndarray, y: np.ndarray, test: int) -> tuple[np.ndarray, ...]:
+    """Hold out ``test`` examples, the same ones every time: ``(x, y, x_test, y_test)``."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).numpy()
+    train, held_out = order[:-test], order[-test:]
+    return x[train], y[train], x[held_out], y[held_out]
+
+
+def _normalised(name, x, y, x_test, y_test, per_feature: bool = False) -> Dataset:
+    axis = 0 if per_feature else None
+    mean, std = x.mean(axis), x.std(axis)
+    inputs = [torch.tensor((part - mean) / std, dtype=torch.float32) for part in (x, x_test)]
+    if np.issubdtype(y.dtype, np.integer):
+        targets = [torch.tensor(part, dtype=torch.int64) for part in (y, y_test)]
+    else:
+        targets = [torch.tensor((part - y.mean()) / y.std(), dtype=torch.float32) for part in (y, y_test)]
+    return Dataset(name, inputs[0], targets[0], inputs[1], targets[1])
+
+
+_LOADERS = {"mnist1d": _mnist1d, "digits": _digits, "diabetes": _diabetes}

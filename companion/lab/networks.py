@@ -1,0 +1,108 @@
+"""The small networks that experiments train: the scheme of normalization is the only thing that varies."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+from torch.nn.utils import skip_init  # torch's own draws, one more with a bias, would give schemes other weights
+
+__all__ = ["cnn", "mlp"]
+
+Norm = Callable[[int], nn.Module]
+
+
+def mlp(
+    inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm | None = None
+) -> nn.Sequential:
+    r"""A fully connected network: ``depth`` times linear, ``norm``, ReLU, then a linear layer.
+
+    Weights start from He's normal distribution, variance :math:`2 / \text{fan-in}` (the last layer, which no
+    ReLU follows: :math:`1 / \text{fan-in}`), and offsets at zero.
+
+    Shapes:
+        - input: ``(N, inputs)``; more axes after the first are flattened
+        - output: ``(N, outputs)``
+
+    Args:
+        inputs: Number of input features.
+        outputs: Number of classes or targets.
+        width: Number of hidden units in each layer.
+        depth: Number of hidden layers.
+        norm: Makes the normalization layer, called with the number of channels (``BatchNorm``, say).
+            None leaves it out.
+
+    Raises:
+        ValueError: If a size is not a positive whole number.
+
+    Example:
+        >>> import torch
+        >>> mlp(40, 10, width=8, depth=2)(torch.zeros(3, 40)).shape
+        torch.Size([3, 10])
+    """
+    _check_positive(inputs=inputs, outputs=outputs, width=width, depth=depth)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for fan_in in [inputs] + [width] * (depth - 1):
+        layers += _block(skip_init(nn.Linear, fan_in, width, bias=norm is None), width, norm)
+    return nn.Sequential(*layers, _start(skip_init(nn.Linear, width, outputs), gain=1.0))
+
+
+def cnn(
+    inputs: int, outputs: int, widths: Sequence[int] = (16, 16, 16), dimensions: int = 2, norm: Norm | None = None
+) -> nn.Sequential:
+    r"""A convolutional network: for each of ``widths`` a convolution, ``norm``, ReLU; then mean over positions, linear.
+
+    Kernels have size 3; all convolutions but the first halve the number of positions along each axis.
+    Weights start from He's normal distribution, variance :math:`2 / \text{fan-in}` (the last layer, which no
+    ReLU follows: :math:`1 / \text{fan-in}`), and offsets at zero.
+
+    Shapes:
+        - input: ``(N, inputs, *positions)`` with ``dimensions`` axes of positions
+        - output: ``(N, outputs)``
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of classes or targets.
+        widths: Number of channels after each convolution.
+        dimensions: 1 for signals, 2 for images.
+        norm: Makes the normalization layer, called with the number of channels. None leaves it out.
+
+    Raises:
+        ValueError: If a size is not a positive whole number, or ``dimensions`` is neither 1 nor 2.
+
+    Example:
+        >>> import torch
+        >>> cnn(1, 10, widths=(4, 8))(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 10])
+    """
+    if dimensions not in (1, 2):
+        raise ValueError(f"dimensions must be 1 (signals) or 2 (images), but got {dimensions}")
+    if not widths:
+        raise ValueError("widths must name at least one convolution, but got none")
+    _check_positive(inputs=inputs, outputs=outputs, **{f"widths[{i}]": width for i, width in enumerate(widths)})
+    convolution = (nn.Conv1d, nn.Conv2d)[dimensions - 1]
+    pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[dimensions - 1]
+    layers: list[nn.Module] = []
+    for number, (fan_in, width) in enumerate(zip([inputs, *widths], widths, strict=False)):
+        stride = 1 if number == 0 else 2
+        bias = norm is None
+        layers += _block(skip_init(convolution, fan_in, width, 3, stride, padding=1, bias=bias), width, norm)
+    return nn.Sequential(*layers, pool(1), nn.Flatten(), _start(skip_init(nn.Linear, widths[-1], outputs), gain=1.0))
+
+
+def _block(weights: nn.Module, width: int, norm: Norm | None) -> list[nn.Module]:
+    # The normalization's own offset makes a bias before it redundant: the mean takes it out again.
+    return [_start(weights, gain=math.sqrt(2)), *([norm(width)] if norm else []), nn.ReLU()]
+
+
+def _start(layer: nn.Module, gain: float) -> nn.Module:
+    """Draw weights of variance gain²/fan-in: 2 makes up for the half that a ReLU cuts off, 1 is for a layer without."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, but got {size!r}")

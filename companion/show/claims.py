@@ -1,0 +1,215 @@
+"""A claim is an object: what is stated, by whom, what was measured, what would count, and the verdict."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Claim", "Criterion", "Measured", "above", "at_least", "at_most", "below", "between", "summarize"]
+
+MIME = "application/vnd.udl-companion.claim+json"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A rule that measured values keep or break, and its text: made by :func:`at_most` and the like."""
+
+    text: str
+    keeps: Callable[[np.ndarray], np.ndarray]
+    of_mean: bool = False
+
+    def met_by(self, values: np.ndarray) -> bool:
+        """Whether every value (or the mean) keeps the rule; a value that is NaN never does."""
+        return bool(np.all(self.keeps(values.mean() if self.of_mean else values)))
+
+
+def at_most(bound: float, of_mean: bool = False) -> Criterion:
+    """Every value (or the mean over seeds) is at most ``bound``."""
+    return Criterion(_text(f"≤ {bound:g}", of_mean), lambda values: values <= bound, of_mean)
+
+
+def at_least(bound: float, of_mean: bool = False) -> Criterion:
+    """Every value (or the mean over seeds) is at least ``bound``."""
+    return Criterion(_text(f"≥ {bound:g}", of_mean), lambda values: values >= bound, of_mean)
+
+
+def above(bound: float, of_mean: bool = False) -> Criterion:
+    """Every value (or the mean over seeds) is greater than ``bound``."""
+    return Criterion(_text(f"> {bound:g}", of_mean), lambda values: values > bound, of_mean)
+
+
+def below(bound: float, of_mean: bool = False) -> Criterion:
+    """Every value (or the mean over seeds) is less than ``bound``."""
+    return Criterion(_text(f"< {bound:g}", of_mean), lambda values: values < bound, of_mean)
+
+
+def between(low: float, high: float, of_mean: bool = False) -> Criterion:
+    """Every value (or the mean over seeds) lies between ``low`` and ``high``."""
+    text = _text(f"between {low:g} and {high:g}", of_mean)
+    return Criterion(text, lambda values: (low <= values) & (values <= high), of_mean)
+
+
+def _text(rule: str, of_mean: bool) -> str:
+    return f"mean {rule}" if of_mean else rule
+
+
+def summarize(values, over: str = "seeds") -> str:
+    """Mean ± standard error and range of several values; what is not finite is counted, not averaged.
+
+    Args:
+        values: One number, or one for each of the things that ``over`` names.
+        over: What the values differ in, for the text.
+
+    Example:
+        >>> summarize([1.0, 2.0, 3.0])
+        '2 ± 0.58 (1 to 3, 3 seeds)'
+        >>> summarize([1.0, float("nan"), 3.0])
+        '2 ± 1 (1 to 3, 2 of 3 seeds, 1 not finite)'
+        >>> summarize([2.5e-15])
+        '2.5e-15'
+    """
+    values = _values(values)
+    finite = values[np.isfinite(values)]
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    if len(finite) == 0:
+        return f"none of {len(values)} {over} finite"
+    count = f"{len(values)} {over}"
+    if len(finite) < len(values):
+        count = f"{len(finite)} of {count}, {len(values) - len(finite)} not finite"
+    spread = f" ± {finite.std(ddof=1) / np.sqrt(len(finite)):.2g}" if len(finite) > 1 else ""
+    return f"{finite.mean():.3g}{spread} ({finite.min():.3g} to {finite.max():.3g}, {count})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured quantity: a value for each seed (or whatever ``over`` names) and the rule to keep, if any."""
+
+    quantity: str
+    values: Sequence[float]
+    criterion: Criterion | None = None
+    over: str = "seeds"
+
+    def __post_init__(self) -> None:
+        if _values(self.values).size == 0:
+            raise ValueError(f"values of {self.quantity!r} must hold at least one number, but got none")
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the rule is kept; None where there is none."""
+        return None if self.criterion is None else self.criterion.met_by(_values(self.values))
+
+    def to_dict(self) -> dict:
+        """The row as plain data; JSON knows no NaN and no infinity, so those become text."""
+        values = _values(self.values)
+        rule = None
+        if self.criterion is not None:
+            each = len(values) > 1 and not self.criterion.of_mean
+            rule = self.criterion.text + (", each" if each else "")
+        return {
+            "quantity": self.quantity,
+            "values": [float(f"{value:.6g}") if np.isfinite(value) else str(value) for value in values],
+            "summary": summarize(values, self.over),
+            "criterion": rule,
+            "met": self.met,
+        }
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, tested: shows as a small table, stores its data, and fails the cell where the text is wrong.
+
+    Args:
+        id: Chapter and letter, such as ``"01c"``.
+        statement: What is claimed, one sentence.
+        source: Key of the bibliography, or several.
+        evidence: What was measured.
+        stated: What the text around it says: True, it holds; False, it does not hold here; None, the
+            numbers are only reported.
+
+    Raises:
+        AssertionError: If the verdict is not the one that the text states.
+        ValueError: If the text states a verdict, but no evidence has a criterion.
+
+    Example:
+        >>> ratio = Measured("steps with / without", [0.6, 0.7], at_most(0.75))
+        >>> print(Claim("01c", "Batch norm trains in fewer steps.", "ioffe2015", [ratio]))
+        01c  Batch norm trains in fewer steps.  HOLDS
+             steps with / without: 0.65 ± 0.05 (0.6 to 0.7, 2 seeds); criterion: ≤ 0.75, each; met
+             source: ioffe2015
+    """
+
+    id: str
+    statement: str
+    source: str | Sequence[str]
+    evidence: Sequence[Measured]
+    stated: bool | None = True
+    sources: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", (self.source,) if isinstance(self.source, str) else tuple(self.source))
+        if self.stated is not None and self.holds is None:
+            raise ValueError(f"claim {self.id} states a verdict, but nothing in its evidence has a criterion: add one")
+        if self.stated is not None and self.holds is not self.stated:
+            raise AssertionError(f"the text states otherwise (stated={self.stated}):\n{self}")
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether every rule is kept; None where no evidence has one."""
+        tested = [measured.met for measured in self.evidence if measured.met is not None]
+        return all(tested) if tested else None
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``does not hold here`` or ``reported``."""
+        return {True: "holds", False: "does not hold here", None: "reported"}[self.holds]
+
+    def to_dict(self) -> dict:
+        """What is stored in the notebook, and collected by the book's page "What we verified"."""
+        return {
+            "id": self.id,
+            "statement": self.statement,
+            "source": list(self.sources),
+            "evidence": [measured.to_dict() for measured in self.evidence],
+            "verdict": self.verdict,
+            "stated": self.stated,
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"{self.id}  {self.statement}  {self.verdict.upper()}"]
+        for row in self.to_dict()["evidence"]:
+            rule = f"; criterion: {row['criterion']}; {'met' if row['met'] else 'not met'}" if row["criterion"] else ""
+            lines.append(f"     {row['quantity']}: {row['summary']}{rule}")
+        return "\n".join([*lines, f"     source: {', '.join(self.sources)}"])
+
+    def _repr_html_(self) -> str:
+        color = {True: "#009E73", False: "#D55E00", None: "#7A8794"}[self.holds]
+        sign = {True: "✓ holds", False: "✗ does not hold here", None: "reported"}[self.holds]
+        rows = "".join(_html_row(row) for row in self.to_dict()["evidence"])
+        return (
+            f'<div style="border-left:4px solid {color};padding:.4em .9em;margin:.4em 0;max-width:46em">'
+            f"<div><strong>{html.escape(self.id)}</strong>&ensp;{html.escape(self.statement)}&ensp;"
+            f'<strong style="color:{color};white-space:nowrap">{sign}</strong></div>'
+            '<table style="margin:.4em 0;font-size:.92em"><thead><tr>'
+            + "".join(f'<th scope="col" style="{_CELL}">{name}</th>' for name in _COLUMNS)
+            + f"</tr></thead><tbody>{rows}</tbody></table>"
+            f'<div style="font-size:.85em;opacity:.75">source: {html.escape(", ".join(self.sources))}</div></div>'
+        )
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return {"text/plain": repr(self), "text/html": self._repr_html_(), MIME: self.to_dict()}
+
+
+_CELL = "text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
+_COLUMNS = ("measured", "effect: mean ± s.e. (range)", "criterion", "")
+
+
+def _html_row(row: dict) -> str:
+    met = {True: "✓", False: "✗", None: ""}[row["met"]]
+    cells = (row["quantity"], row["summary"], row["criterion"] or "none", met)
+    return "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in cells) + "</tr>"
+
+
+def _values(values) -> np.ndarray:
+    return np.atleast_1d(np.asarray(values, dtype=float)).ravel()

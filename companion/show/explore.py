@@ -1,0 +1,199 @@
+"""Interactive figures that move with a kernel and without one, in JupyterLab and on a page that is offline.
+
+A new figure is a subclass of :class:`Explorable` that names its drawing and what can be moved::
+
+    class Groups(Explorable):
+        \"\"\"Which values share one mean and one variance?\"\"\"
+
+        _esm = pathlib.Path(__file__).with_name("groups.js")
+        alt = traitlets.Unicode("Interactive figure: a block of examples by channels …").tag(sync=True)
+        examples = Checked(4, number(1, kind=int), "a number of examples", "try 4")
+
+``groups.js`` is one ES module without imports that exports ``default { render({ model, el }) }``, where ``model`` knows
+``get``, ``set``, ``save_changes``, ``on("change", …)`` and ``off``. A style sheet beside it is named by ``_css``.
+"""
+
+import collections
+import hashlib
+import html
+import json
+import math
+import operator
+import pathlib
+import reprlib
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from string import Template
+
+import anywidget
+import ipywidgets
+import traitlets
+
+__all__ = ["BatchMates", "Checked", "Explorable", "number"]
+
+_displayed = collections.Counter()  # how often each figure was displayed in this kernel: ids repeat in a fresh one
+
+
+class Checked(traitlets.TraitType):
+    """A synced trait that converts what it is given, or raises a ValueError that says what it wants, and a fix.
+
+    Args:
+        default: The value of a figure that is not told otherwise.
+        convert: Returns the value to keep, as something that JSON knows; fails with ValueError or TypeError.
+        rule: What the value must be, as the end of "… must be …".
+        fix: What to do about it.
+    """
+
+    def __init__(self, default, convert: Callable, rule: str, fix: str) -> None:
+        super().__init__(default)
+        self.tag(sync=True)
+        self.convert, self.rule, self.fix = convert, rule, fix
+
+    def default(self, obj=None):
+        """The default value, a new copy for each figure."""
+        return self.convert(self.default_value)
+
+    def validate(self, obj, value):
+        """The converted value."""
+        try:
+            return self.convert(value)
+        except (TypeError, ValueError):
+            got = f"{self.name}={reprlib.repr(value)}"
+            raise ValueError(f"{self.name} must be {self.rule}, but got {got}; {self.fix}") from None
+
+
+def number(low: float = -math.inf, high: float = math.inf, kind: Callable = float) -> Callable:
+    """A converter for :class:`Checked`: to a finite number from ``low`` to ``high``, both included."""
+    return lambda value: _only(kind(value), lambda x: math.isfinite(x) and low <= x <= high)
+
+
+def _only(value, rule: Callable):
+    if not rule(value):
+        raise ValueError
+    return value
+
+
+class Explorable(anywidget.AnyWidget):
+    """A widget whose output also holds a page of its own: drawing, state and a stand-in for the kernel.
+
+    With a kernel, JupyterLab shows the widget, and its traits follow the figure both ways. Elsewhere ``text/html``
+    shows the same drawing, without network. It depends only on the state and on what was displayed before.
+    """
+
+    alt = traitlets.Unicode("Interactive figure.").tag(sync=True)
+
+    def state(self) -> dict:
+        """Name and value of all that the drawing can read, as JSON knows it."""
+        inherited = ipywidgets.DOMWidget.class_trait_names()
+        names = [name for name in self.trait_names(sync=True) if name not in inherited and not name.startswith("_")]
+        return self.get_state(sorted(names))
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return {**data, "text/plain": repr(self), "text/html": self._page()}, metadata
+
+    def _page(self) -> str:
+        parts = {
+            "alt": html.escape(self.alt),
+            "css": str(getattr(self, "_css", "")),
+            "module": b64encode(str(self._esm).encode()).decode(),
+            "state": json.dumps(self.state()).replace("<", "\\u003c"),  # text must not end the script
+        }
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        _displayed[digest] += 1
+        return _PAGE.substitute(parts, id=f"figure-{digest}-{_displayed[digest]}")
+
+
+# The style rule takes back the white box of the book's dark theme. JupyterLab may show one output twice, so the script
+# takes an element that no other run has. The text goes when the module is there: GitHub, which runs none, keeps it.
+_PAGE = Template("""\
+<style>
+html[data-theme="dark"] .bd-content div.cell_output div.text_html:has(div.companion-figure)
+{ background: none; color: inherit; padding: 0; }
+$css</style>
+<div id="$id" class="companion-figure tex2jax_ignore mathjax_ignore" role="group" aria-label="$alt">
+<p>$alt <noscript>This figure needs JavaScript.</noscript></p></div>
+<script type="module">
+const el = [...document.querySelectorAll('[id="$id"]')].find(found => !found.dataset.live);
+el.dataset.live = "true";
+const state = $state, listeners = {};
+const tell = event => (listeners[event] ?? []).forEach(listener => listener());
+const model = {
+  get: name => state[name], save_changes() {},
+  set(name, value) {
+    if (JSON.stringify(value) === JSON.stringify(state[name])) return;
+    state[name] = value;
+    ["change:" + name, "change"].forEach(tell);
+  },
+  on: (events, listener) => events.split(" ").forEach(event => (listeners[event] ??= []).push(listener)),
+  off: (event, listener) => { listeners[event] = (listeners[event] ?? []).filter(other => other !== listener); },
+};
+const { default: made } = await import("data:text/javascript;base64,$module");
+const figure = typeof made === "function" ? await made() : made;
+el.replaceChildren();
+await figure.initialize?.({ model });
+await figure.render({ model, el });
+</script>
+""")
+
+
+def _batch(values) -> list[float]:
+    return _only([number()(value) for value in values], lambda batch: len(batch) >= 2)
+
+
+class BatchMates(Explorable):
+    """One channel of a small batch under batch norm: drag a batch mate, and see your own output move.
+
+    In ``"train"`` m and s are the batch's mean and standard deviation, in ``"eval"`` those of the running statistics::
+
+        out = γ (h − m) / √(s² + ε) + δ
+
+    Args:
+        values: Pre-activations h of one channel, at least two; the first is "your" example.
+        gamma, delta: Scale γ and offset δ (``weight`` and ``bias`` in torch).
+        eps: ε, which keeps the division finite where all values are equal.
+        momentum: Weight of the newest batch in the running statistics.
+        mode: ``"train"`` or ``"eval"``.
+        running_mean, running_var: The running statistics at the start.
+        steps: Training steps taken so far (``num_batches_tracked`` in torch).
+
+    Raises:
+        ValueError: If a value breaks its rule.
+
+    Numerics:
+        Float64; s² divides by the number of examples, the running variance by one fewer, as in torch.
+
+    Source:
+        UDL section 11.4; Ioffe and Szegedy (2015). First in chapter 1.
+
+    Example:
+        >>> BatchMates(gamma=2)
+        BatchMates(gamma=2.0)
+        >>> BatchMates(values=[1.0])
+        Traceback (most recent call last):
+        ...
+        ValueError: values must be at least 2 finite numbers, but got values=[1.0]; give yours, then mates
+    """
+
+    _esm = pathlib.Path(__file__).with_name("batch_mates.js")
+    _css = pathlib.Path(__file__).with_name("batch_mates.css")
+    alt = traitlets.Unicode(
+        "Interactive figure: the examples of a batch are dots on an axis, joined by curves to their batch-normalized "
+        "outputs on an axis below. In training, moving one example moves every output; in evaluation, only its own."
+    ).tag(sync=True)
+    values = Checked(
+        [2.2, -1.4, 0.1, 0.9, 1.6, 3.0, 3.6, -0.4], _batch, "at least 2 finite numbers", "give yours, then mates"
+    )
+    gamma = Checked(1.0, number(), "a finite number", "batch norm starts with 1")
+    delta = Checked(0.0, number(), "a finite number", "batch norm starts with 0")
+    eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
+    momentum = Checked(0.1, number(0, 1), "a number from 0 to 1", "torch takes 0.1")
+    mode = Checked("train", lambda mode: _only(mode, ("train", "eval").__contains__), "'train' or 'eval'", "take one")
+    running_mean = Checked(0.0, number(), "a finite number", "torch starts with 0")
+    running_var = Checked(1.0, number(0), "a finite number, at least 0", "torch starts with 1")
+    steps = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "torch starts with 0")
