@@ -121,6 +121,8 @@ def test_steps_to_counts_the_batches_seen(data):
     result.loss[:] = torch.tensor([[5.0, 4, 3, 2, 1, 1, 1, 1, 1, 1], [9.0] * 10]).T
     assert result.steps_to(2.0, window=1).tolist() == [4, torch.inf]
     assert result.steps_to(2.0, window=3).tolist() == [5, torch.inf]
+    with pytest.raises(ValueError, match="between 1 and the 10 steps trained, but got 11"):
+        result.steps_to(2.0, window=11)
 
 
 def test_training_stops_when_every_seed_has_arrived(data):

@@ -46,8 +46,10 @@ class Fit:
     def steps_to(self, target: float, window: int = WINDOW) -> Tensor:
         """Steps until the loss, averaged over the last ``window`` steps, falls to ``target``: ``(seeds,)``.
 
-        A seed that never gets there has ``inf``.
+        A seed that never gets there has ``inf``. Raises ValueError if there are fewer than ``window`` steps.
         """
+        if not 1 <= window <= len(self.loss):
+            raise ValueError(f"window must lie between 1 and the {len(self.loss)} steps trained, but got {window}")
         averaged = self.loss.unfold(0, window, 1).mean(-1)
         reached = averaged <= target
         steps = reached.int().argmax(0).to(self.loss.dtype) + window
