@@ -40,13 +40,13 @@ class Dataset:
 def load_data(name: str) -> Dataset:
     r"""Load one of the data sets that need no download.
 
-    ============ ============================= ============== ======= ======================
-    name         what                          shape of ``x`` classes training + test
-    ============ ============================= ============== ======= ======================
-    ``mnist1d``  generated 1-D "digits"        ``(N, 40)``    10      4000 + 1000
-    ``digits``   handwritten digits, 8 by 8    ``(N, 1, 8, 8)``  10   1000 + 797
-    ``diabetes`` ten measurements, one outcome ``(N, 10)``    none    342 + 100
-    ============ ============================= ============== ======= ======================
+    ============  =============================  ==================  =======  ===============
+    name          what                           shape of ``x``      classes  training + test
+    ============  =============================  ==================  =======  ===============
+    ``mnist1d``   generated 1-D "digits"         ``(N, 40)``         10       4000 + 1000
+    ``digits``    handwritten digits, 8 by 8     ``(N, 1, 8, 8)``    10       1000 + 797
+    ``diabetes``  ten measurements, one outcome  ``(N, 10)``         none     342 + 100
+    ============  =============================  ==================  =======  ===============
 
     Inputs become :math:`(x - m)/s` with the training set's :math:`m` and :math:`s`: one pair for
     signals and images, one pair a feature for tables; a table's targets likewise. The split is fixed.
@@ -60,7 +60,7 @@ def load_data(name: str) -> Dataset:
     Raises:
         ValueError: If there is no data set of that name.
 
-    References:
+    Source:
         ``mnist1d``: Greydanus and Kobak (2024), https://arxiv.org/abs/2011.14439. ``digits``, ``diabetes``:
         bundled with scikit-learn.
 
