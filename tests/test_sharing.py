@@ -201,16 +201,17 @@ def test_normalize_rounds_once():
     (torch.tensor(1.0), 1, 1, 1e-5, ValueError, r"at least 2 axes, but got shape \(\)"),
     (torch.ones(0, 6), 1, 1, 1e-5, ValueError, r"at least one value, but got the empty shape \(0, 6\)"),
     (torch.ones(8, 6, 0), 1, 1, 1e-5, ValueError, r"at least one value, but got the empty shape \(8, 6, 0\)"),
-    (torch.ones(8, 6, dtype=torch.long), 8, 1, 1e-5, TypeError, r"torch.int64; convert it with x.float\(\)"),
+    (torch.ones(8, 6, dtype=torch.long), 8, 1, 1e-5, TypeError, "floating-point numbers, but got torch.int64"),
     (torch.ones(8, 6, dtype=torch.bool), 8, 1, 1e-5, TypeError, "floating-point numbers, but got torch.bool"),
     (torch.ones(8, 6, dtype=torch.cfloat), 8, 1, 1e-5, TypeError, "floating-point numbers, but got torch.complex64"),
 ])  # fmt: skip
-def test_standardize_names_the_value_and_the_rule(x, examples, channels, eps, error, message):
-    with pytest.raises(error, match=message):
+def test_standardize_names_the_value_the_rule_and_a_fix(x, examples, channels, eps, error, message):
+    with pytest.raises(error, match=message) as caught:
         standardize(x, examples, channels, eps)
+    assert "; " in str(caught.value), "no fix"
 
 
 @pytest.mark.parametrize(("mean", "var"), [((3, 1), (3, 1)), ((8, 4), (8, 4)), ((8, 1), (1, 6)), ((6,), (6,))])
 def test_normalize_names_shapes_that_do_not_fit(mean, var):
-    with pytest.raises(ValueError, match=r"shape \(A, B\).* but got .* for x of shape \(8, 6, 5\)"):
+    with pytest.raises(ValueError, match=r"shape \(A, B\).* but got .* for x of shape \(8, 6, 5\); take them from"):
         normalize(torch.ones(8, 6, 5), torch.zeros(mean), torch.ones(var))

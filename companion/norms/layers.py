@@ -49,7 +49,8 @@ class Norm(nn.Module):
         check_input(x)
         if x.shape[1] != self.num_channels:
             raise ValueError(f"x must have this layer's {self.num_channels} channels on axis 1, but got {x.shape[1]} "
-                             f"channels in shape {tuple(x.shape)}")
+                             f"channels in shape {tuple(x.shape)}; make the layer for {x.shape[1]} channels, "
+                             "or move the channels there with x.movedim")
         wide = widen(x)
         return normalize(wide, *self.moments(wide), self.eps, self.weight, self.bias).to(x.dtype)
 
@@ -91,7 +92,8 @@ class BatchNorm(Norm):
                  affine: bool = True, track_running_stats: bool = True) -> None:
         super().__init__(num_features, eps, affine)
         if momentum is not None and (not isinstance(momentum, int | float) or not 0 <= momentum <= 1):
-            raise ValueError(f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}")
+            raise ValueError(f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; "
+                             "torch takes 0.1")
         self.num_features, self.momentum, self.track_running_stats = num_features, momentum, track_running_stats
         self.register_buffer("running_mean", torch.zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", torch.ones(num_features) if track_running_stats else None)
@@ -205,7 +207,8 @@ class GroupNorm(Norm):
         check_positive_int("num_groups", num_groups)
         if num_channels % num_groups:
             raise ValueError("num_groups must divide the number of channels, "
-                             f"but got num_groups={num_groups} and {num_channels} channels")
+                             f"but got num_groups={num_groups} and {num_channels} channels; "
+                             f"take a divisor of {num_channels}")
         self.num_groups = num_groups
 
     def extra_repr(self) -> str:

@@ -50,7 +50,10 @@ def moments(x: Tensor, examples: int, channels: int) -> tuple[Tensor, Tensor]:
     for name, value, size in (("examples", examples, x.shape[0]), ("channels", channels, x.shape[1])):
         check_positive_int(name, value)
         if size % value:
-            raise ValueError(f"{name} must divide the number of {name}, but got {name}={value} and {size} {name}")
+            raise ValueError(
+                f"{name} must divide the number of {name}, but got {name}={value} and {size} {name}; "
+                f"take a divisor of {size}"
+            )
     positions = x.shape[2:].numel()
     if examples * channels * positions == 1:
         raise ValueError(
@@ -106,7 +109,8 @@ def normalize(
     if mean.dim() != 2 or mean.shape != var.shape or x.shape[0] % mean.shape[0] or x.shape[1] % mean.shape[1]:
         raise ValueError(
             "mean and var must both have shape (A, B), A dividing N and B dividing C, but got "
-            f"{tuple(mean.shape)} and {tuple(var.shape)} for x of shape {tuple(x.shape)}"
+            f"{tuple(mean.shape)} and {tuple(var.shape)} for x of shape {tuple(x.shape)}; "
+            "take them from moments(x, examples, channels)"
         )
     h = _split(widen(x), *mean.shape)
     rows, _, columns, channels, *positions = h.shape
@@ -175,20 +179,25 @@ def check_input(x: Tensor) -> None:
     if not x.is_floating_point():
         raise TypeError(f"x must hold floating-point numbers, but got {x.dtype}; convert it with x.float()")
     if x.dim() < 2:
-        raise ValueError(f"x must have shape (N, C, *positions), at least 2 axes, but got shape {tuple(x.shape)}")
+        raise ValueError(
+            f"x must have shape (N, C, *positions), at least 2 axes, but got shape {tuple(x.shape)}; "
+            "add what is missing, as x[None] does for a single example"
+        )
     if x.numel() == 0:
-        raise ValueError(f"x must hold at least one value, but got the empty shape {tuple(x.shape)}")
+        raise ValueError(
+            f"x must hold at least one value, but got the empty shape {tuple(x.shape)}; leave empty batches out"
+        )
 
 
 def check_positive_int(name: str, value: int) -> None:
     # A traced size is a SymInt, which is no int; a bool is an int, but no count.
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number (int), but got {value!r}")
+        raise ValueError(f"{name} must be a positive whole number (int), but got {value!r}; 1 is the least")
 
 
 def check_eps(eps: float) -> None:
     if not isinstance(eps, int | float) or not 0 <= eps < float("inf"):
-        raise ValueError(f"eps must be a finite number, at least 0, but got eps={eps!r}")
+        raise ValueError(f"eps must be a finite number, at least 0, but got eps={eps!r}; torch takes 1e-5")
 
 
 def widen(x: Tensor) -> Tensor:
