@@ -1,6 +1,7 @@
 """What several test modules need."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 matplotlib.use("Agg")  # tests have no screen; not by MPLBACKEND, which the kernels that tests start would inherit
 
 ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+INSIDE = ("file:", "data:", "blob:", "about:")  # what a page may ask for when it is read offline
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,56 @@ def checkout(tmp_path_factory):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes(source.read_bytes())
     return copy
+
+
+@pytest.fixture(scope="module")
+def browser(missing):
+    """A Chromium without a screen."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed: pip install playwright")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        missing(f"no browser found, looked for {', '.join(BROWSERS)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a file offline; at the end of the test, fails on an error in the console or a request to outside."""
+    contexts, complaints = [], []
+
+    def visit(path, **options):
+        context = browser.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(INSIDE) or complaints.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def show(visit, tmp_path):
+    """Opens a page that holds nothing but figures, and waits for them to be drawn."""
+
+    def show(*figures, **options):
+        parts = [figure._repr_mimebundle_()[0]["text/html"] for figure in figures]
+        path = tmp_path / "figures.html"
+        path.write_text(f"<!doctype html><html lang=en><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
+        page = visit(path, **options)
+        page.wait_for_function(f"document.querySelectorAll('.explorable[data-drawn]').length === {len(figures)}")
+        return [page.locator(".companion-figure").nth(place) for place in range(len(figures))]
+
+    return show

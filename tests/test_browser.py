@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,64 +16,9 @@ import nbformat.sign
 import pytest
 import torch
 
-from companion.show.explore import BatchMates
+from companion.show import BatchMates
 
 pytestmark = pytest.mark.slow
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-INSIDE = ("file:", "data:", "blob:", "about:")  # what a page may ask for when it is read offline
-
-
-@pytest.fixture(scope="module")
-def browser(missing):
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed: pip install playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        missing(f"no browser found, looked for {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a file offline; at the end of the test, fails on an error in the console or a request to outside."""
-    contexts, complaints = [], []
-
-    def visit(path, **options):
-        context = browser.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: request.url.startswith(INSIDE) or complaints.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-@pytest.fixture
-def show(visit, tmp_path):
-    """Opens a page that holds nothing but figures, and waits for them to be drawn."""
-
-    def show(*figures, **options):
-        parts = [figure._repr_mimebundle_()[0]["text/html"] for figure in figures]
-        path = tmp_path / "figures.html"
-        path.write_text(f"<!doctype html><html lang=en><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
-        page = visit(path, **options)
-        page.wait_for_function(f"document.querySelectorAll('.bm-dot.bm-you').length === {len(figures)}")
-        return [page.locator(".companion-figure").nth(place) for place in range(len(figures))]
-
-    return show
 
 
 def dot(figure, name):
@@ -330,7 +274,7 @@ def test_jupyterlab_with_and_without_kernel(browser, root, tmp_path):
     from playwright.sync_api import TimeoutError
 
     cells = (
-        "from companion.show.explore import BatchMates\nfigure = BatchMates()\nfigure",
+        "from companion.show import BatchMates\nfigure = BatchMates()\nfigure",
         "print('now', figure.values[1], figure.gamma, figure.mode)",
         "figure.gamma = 2",
     )

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from companion.show.explore import BatchMates, Explorable
+from companion.show import BatchMates, Explorable
 
 PAGE = "text/html"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -24,7 +24,7 @@ def ids(html):
 def test_two_fresh_kernels_show_the_same():
     code = f"""
 import json
-from companion.show.explore import BatchMates
+from companion.show import BatchMates
 shown = BatchMates(gamma=2)
 bundles = [figure._repr_mimebundle_() for figure in (BatchMates(), shown, shown, BatchMates())]
 for data, _ in bundles:

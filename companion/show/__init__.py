@@ -1,7 +1,8 @@
 """What a reader sees: figures, interactive figures, claims, progress."""
 
+from companion.show.batch_mates import BatchMates
 from companion.show.claims import Claim, Criterion, Measured, above, at_least, at_most, below, between, summarize
-from companion.show.explore import BatchMates, Explorable
+from companion.show.explore import Explorable
 from companion.show.plot import INK, MUTED, SCHEMES, band, dots, label_panels, use_style
 from companion.show.progress import track
 

@@ -33,10 +33,6 @@ export function normalize(state) {
 
 // --------------------------------------------------------------------------------------------------- 2 the words
 
-const show = x => (Math.abs(x) < 0.005 ? "0.00" : x.toFixed(2).replace("-", "−"));
-const signed = x => (x >= 0.005 ? "+" : "") + show(x);
-const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-
 /** What just happened, as a sentence. `last`: which example moved, from which h, and where its and your output were. */
 export function sentence(state, result, last) {
   const train = state.mode === "train";
@@ -80,22 +76,8 @@ const ROWS = { title: 15, label: 40, you: 66, top: 98, bottom: 262, youOut: 300,
 const MARGIN = 26;
 const BAND = 22; // height of the bands: above the upper axis, below the lower one
 
-const clamp = (x, low = -LIMIT, high = LIMIT) => Math.max(low, Math.min(high, x));
+const onAxis = x => clamp(x, -LIMIT, LIMIT);
 const beyond = x => (x > LIMIT) - (x < -LIMIT);
-
-/** An element, with attributes, at the end of `parent`. */
-function add(parent, name, attributes = {}, text) {
-  const svg = name === "svg" || parent instanceof SVGElement;
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  set(element, attributes);
-  if (text !== undefined) element.textContent = text;
-  parent.append(element);
-  return element;
-}
-
-function set(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-}
 
 /** A dot; at the end of the axis, an arrowhead for a value that lies beyond. */
 function mark(radius, way) {
@@ -135,7 +117,7 @@ function mix(a, b, t) {
 
 /** Put the svg into `parent`; returns its dots, and a function that draws a geometry at a width. */
 function scene(parent, count) {
-  const svg = add(parent, "svg", { class: "bm-drawing", height: ROWS.height });
+  const svg = add(parent, "svg", { height: ROWS.height });
   const layer = name => add(svg, "g", { class: `bm-${name}`, "aria-hidden": "true" });
 
   const back = layer("back");
@@ -160,19 +142,19 @@ function scene(parent, count) {
   const words = layer("words");
   const formula = (y, name, right) => {
     const text = add(words, "text", { class: "bm-title", x: 2, y }, `${name}: `);
-    add(text, "tspan", { class: "bm-math" }, right);
+    add(text, "tspan", { class: "ex-math" }, right);
   };
   formula(ROWS.title, "in", "h");
   formula(ROWS.titleOut, "out", "γ (h − m) / √(s² + ε) + δ");
   const label = (name, y) => add(words, "text", { class: name, y });
   const labels = {
-    m: label("bm-stat bm-math", ROWS.label),
-    low: label("bm-stat bm-math bm-minor", ROWS.label),
-    high: label("bm-stat bm-math bm-minor", ROWS.label),
+    m: label("bm-stat ex-math", ROWS.label),
+    low: label("bm-stat ex-math bm-minor", ROWS.label),
+    high: label("bm-stat ex-math bm-minor", ROWS.label),
     ghost: label("bm-ghost-label", ROWS.title),
-    center: label("bm-stat bm-math", ROWS.marks),
-    left: label("bm-stat bm-math bm-minor", ROWS.marks),
-    right: label("bm-stat bm-math bm-minor", ROWS.marks),
+    center: label("bm-stat ex-math", ROWS.marks),
+    left: label("bm-stat ex-math bm-minor", ROWS.marks),
+    right: label("bm-stat ex-math bm-minor", ROWS.marks),
     you: label("bm-you-label", ROWS.you),
     youOut: label("bm-you-label", ROWS.youOut),
     mate: label("bm-mate-label", ROWS.you),
@@ -212,7 +194,7 @@ function scene(parent, count) {
 
   function draw(shape, width, mode, last) {
     const unit = (width - 2 * MARGIN) / (2 * LIMIT);
-    const x = value => MARGIN + (clamp(value) + LIMIT) * unit;
+    const x = value => MARGIN + (onAxis(value) + LIMIT) * unit;
     set(svg, { width, viewBox: `0 0 ${width} ${ROWS.height}` });
     const { used, unused, ends, delta, gamma, inputs, outputs } = shape;
 
@@ -242,10 +224,10 @@ function scene(parent, count) {
     };
     labels.m.textContent = `m = ${show(used.m)}`;
     labels.center.textContent = `δ = ${show(delta)}`;
-    place(labels.m, clamp(used.m));
+    place(labels.m, onAxis(used.m));
     place(labels.low, used.m - used.s, used.s * unit > 62);
     place(labels.high, used.m + used.s, used.s * unit > 62);
-    place(labels.center, clamp(delta));
+    place(labels.center, onAxis(delta));
     place(labels.left, delta - Math.abs(gamma), Math.abs(gamma) * unit > 62);
     place(labels.right, delta + Math.abs(gamma), Math.abs(gamma) * unit > 62);
     labels.left.textContent = gamma < 0 ? "δ + γ" : "δ − γ";
@@ -267,8 +249,8 @@ function scene(parent, count) {
 
     // you: where your output was, and how far it has come
     const moved = outputs[0] - shape.before;
-    place(labels.you, clamp(inputs[0]));
-    place(labels.youOut, clamp(outputs[0]));
+    place(labels.you, onAxis(inputs[0]));
+    place(labels.youOut, onAxis(outputs[0]));
     labels.youOut.textContent = last && !last.step ? `you ${signed(moved)}` : "you";
     set(labels.youOut, { x: clamp(x(outputs[0]), 40, width - 40) });
     set(before, { transform: `translate(${x(shape.before)} ${ROWS.bottom})` });
@@ -291,144 +273,90 @@ function scene(parent, count) {
 
 // -------------------------------------------------------------------------------------------------- 4 the figure
 
-const read = model => Object.fromEntries(TRAITS.map(name => [name, model.get(name)]));
-
-function render(model, el, start) {
-  set(el, { role: "group", "aria-label": model.get("alt") });
-  const root = add(el, "div", { class: "batch-mates" });
+function build({ root, change, state, reset }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-
-  let last = null; // the last move: { example, from, out } or { step: true }
-  let mine = false; // whether this view is changing the model
   let shown = null; // the geometry on screen, perhaps on its way to another
   let frame = 0;
-  let announcement = 0;
+  let last = null; // the last move: { example, from, out } or { step: true }
 
   // --- controls above the drawing
-  const control = (parent, name, attributes, text) =>
-    add(parent, name, { "data-lm-suppress-shortcuts": "true", ...attributes }, text);
-  const button = (parent, attributes, text, act) => {
-    const made = control(parent, "button", { type: "button", ...attributes }, text);
-    made.addEventListener("click", act);
-    return made;
-  };
-  const bar = add(root, "div", { class: "bm-bar" });
-  const choice = add(bar, "div", { class: "bm-choice", role: "group", "aria-label": "mode" });
-  const modes = ["train", "eval"].map(mode => button(choice, {}, mode, () => change({ mode })));
+  const bar = add(root, "div", { class: "ex-bar" });
+  const press = choice(bar, "mode", { train: "train", eval: "eval" }, mode => change({ mode }));
   const trainer = add(bar, "div", { class: "bm-trainer" });
-  button(trainer, { class: "bm-button bm-step" }, "take a training step", () => {
-    change(normalize(read(model)).after, { move: { step: true } });
-  });
+  button(trainer, {}, "take a training step", () => change(normalize(state()).after, { move: { step: true } }));
   const count = add(trainer, "span", { class: "bm-count" });
-  button(bar, { class: "bm-button bm-reset" }, "reset", () => change(start));
+  button(bar, { class: "ex-button bm-reset" }, "reset", reset);
 
   // --- drawing, sentence, sliders, numbers
-  const stage = add(root, "div", { class: "bm-stage" });
+  const stage = add(root, "div");
   let picture = null;
-  const spoken = add(root, "p", { class: "bm-sentence" });
-  const note = add(root, "p", { class: "bm-remark" });
-
-  const sliders = add(root, "div", { class: "bm-sliders" });
-  const slider = (trait, symbol, name, min, max, step) => {
-    const label = add(sliders, "label");
-    const text = add(label, "span");
-    if (symbol) add(text, "span", { class: "bm-math" }, symbol);
-    add(text, "span", {}, symbol ? ` ${name}` : name);
-    const value = add(label, "output");
-    const input = control(label, "input", { type: "range", min, max, step, "aria-label": name, "data-trait": trait });
-    input.addEventListener("input", () => change({ [trait]: Number(input.value) }, { glide: false }));
-    return state => {
-      if (Number(input.value) !== state[trait]) input.value = state[trait];
-      value.textContent = show(state[trait]);
-      input.style.setProperty("--share", (clamp(state[trait], min, max) - min) / (max - min));
-    };
+  const say = words(root);
+  const sliders = add(root, "div", { class: "ex-sliders" });
+  const knob = settings => {
+    const move = slider(sliders, settings, value => change({ [settings.trait]: value }, { glide: false }));
+    return now => move(now[settings.trait]);
   };
   const knobs = [
-    slider("gamma", "γ", "scale", -3, 3, 0.05),
-    slider("delta", "δ", "offset", -3, 3, 0.05),
-    slider("momentum", "", "momentum", 0.01, 1, 0.01),
+    knob({ trait: "gamma", symbol: "γ", name: "scale", min: -3, max: 3, step: 0.05 }),
+    knob({ trait: "delta", symbol: "δ", name: "offset", min: -3, max: 3, step: 0.05 }),
+    knob({ trait: "momentum", name: "momentum", min: 0.01, max: 1, step: 0.01 }),
   ];
-
-  const numbers = add(root, "div", { class: "bm-numbers" });
-  const readout = (title, names) => {
-    const cell = add(numbers, "div");
-    const head = add(cell, "div", { class: "bm-head" }, title);
-    const line = add(cell, "div");
-    const outputs = Object.entries(names).map(([key, text]) => {
-      const pair = add(line, "span", { class: "bm-pair" });
-      add(pair, "span", { class: text.length === 1 ? "bm-math" : "" }, `${text} `);
-      return [key, add(pair, "output", { "data-name": key, "aria-live": "off" })];
-    });
-    return { cell, head, ...Object.fromEntries(outputs) };
-  };
+  const numbers = add(root, "div", { class: "ex-numbers" });
   const cells = {
-    used: readout("", { m: "m", s: "s" }),
-    running: readout("running statistics", { mean: "mean", variance: "variance" }),
-    you: readout("you", { h: "h", out: "out" }),
+    used: readout(numbers, "", { m: "m", s: "s" }),
+    running: readout(numbers, "running statistics", { mean: "mean", variance: "variance" }),
+    you: readout(numbers, "you", { h: "h", out: "out" }),
   };
   cells.you.cell.classList.add("bm-yours");
-  const live = add(root, "div", { class: "bm-unseen", "aria-live": "polite" });
 
   // --- from the model to the screen
-  function aim(target, glide) {
+  function aim(target, width, mode, glide) {
     cancelAnimationFrame(frame);
-    const paint = shape => picture.draw((shown = shape), stage.clientWidth || 720, model.get("mode"), last);
+    const paint = shape => picture.draw((shown = shape), width, mode, last);
     if (!glide || still.matches || shown?.inputs.length !== target.inputs.length) return paint(target);
     const [from, began] = [shown, performance.now()];
     const tick = now => {
       const t = Math.max(0, Math.min(1, (now - began) / 350));
       paint(t < 1 ? mix(from, target, 1 - (1 - t) ** 3) : target);
-      if (t < 1) frame = requestAnimationFrame(tick);
+      if (t < 1 && root.isConnected) frame = requestAnimationFrame(tick);
     };
     frame = requestAnimationFrame(tick);
   }
 
-  function update(glide) {
-    const state = read(model);
-    const result = normalize(state);
-    if (picture?.dots.length !== state.values.length) {
+  function update(now, { width, last: move, glide }) {
+    last = move;
+    const result = normalize(now);
+    if (picture?.dots.length !== now.values.length) {
       picture?.svg.remove();
-      picture = scene(stage, state.values.length);
+      picture = scene(stage, now.values.length);
       picture.dots.forEach(({ handle }, example) => listen(handle, example));
     }
-    modes.forEach(made => set(made, { "aria-pressed": made.textContent === state.mode }));
-    set(root, { "data-mode": state.mode });
-    count.textContent = plural(state.steps, "step");
-    for (const knob of knobs) knob(state);
+    press(now.mode);
+    set(root, { "data-mode": now.mode });
+    count.textContent = plural(now.steps, "step");
+    for (const turn of knobs) turn(now);
     picture.dots.forEach(({ handle }, example) => {
-      const [h, out] = [state.values[example], result.outputs[example]];
+      const [h, out] = [now.values[example], result.outputs[example]];
       set(handle, { "aria-valuenow": h, "aria-valuetext": `h ${show(h)}, output ${show(out)}` });
     });
-    cells.used.head.textContent = state.mode === "train" ? "used: this batch" : "used: running statistics";
+    cells.used.head.textContent = now.mode === "train" ? "used: this batch" : "used: running statistics";
     cells.used.m.textContent = show(result.used.m);
     cells.used.s.textContent = show(result.used.s);
-    cells.running.mean.textContent = show(state.running_mean);
-    cells.running.variance.textContent = show(state.running_var);
-    cells.you.h.textContent = show(state.values[0]);
+    cells.running.mean.textContent = show(now.running_mean);
+    cells.running.variance.textContent = show(now.running_var);
+    cells.you.h.textContent = show(now.values[0]);
     cells.you.out.textContent = show(result.outputs[0]);
-    spoken.textContent = sentence(state, result, last);
-    note.textContent = remark(state, result);
-    clearTimeout(announcement); // a drag is announced once it pauses
-    announcement = setTimeout(() => { live.textContent = `${spoken.textContent} ${note.textContent}`; }, 400);
-    aim(geometry(state, result, last), glide);
+    say(sentence(now, result, last), remark(now, result));
+    aim(geometry(now, result, last), width, now.mode, glide);
   }
 
   // --- from the reader to the model
-  function change(traits, { move = null, glide = true } = {}) {
-    mine = true;
-    for (const [name, value] of Object.entries(traits)) model.set(name, value);
-    model.save_changes();
-    mine = false;
-    last = move;
-    update(glide);
-  }
-
   function listen(handle, example) {
-    const value = () => model.get("values")[example];
-    const begin = () => ({ example, from: value(), out: normalize(read(model)).outputs[0] });
+    const value = () => state().values[example];
+    const begin = () => ({ example, from: value(), out: normalize(state()).outputs[0] });
     const moveTo = (h, move) => {
-      const values = [...model.get("values")];
-      values[example] = Math.round(clamp(h) * 100) / 100;
+      const values = [...state().values];
+      values[example] = Math.round(onAxis(h) * 100) / 100;
       change({ values }, { move, glide: false });
     };
 
@@ -460,7 +388,7 @@ function render(model, el, start) {
       event.preventDefault();
       handle.setPointerCapture(event.pointerId);
       handle.focus({ preventScroll: true });
-      drag = { move: begin(), grip: clamp(value()) - at(event) };
+      drag = { move: begin(), grip: onAxis(value()) - at(event) };
     });
     handle.addEventListener("pointermove", event => {
       if (drag) moveTo(at(event) + drag.grip, drag.move);
@@ -468,34 +396,7 @@ function render(model, el, start) {
     for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => { drag = null; });
   }
 
-  // --- life and end
-  const follow = () => {
-    if (mine) return;
-    last = null; // Python, or another view of this figure
-    update(true);
-  };
-  model.on("change", follow);
-  const watch = new ResizeObserver(() => {
-    if (shown && stage.clientWidth) picture.draw(shown, stage.clientWidth, model.get("mode"), last);
-  });
-  update(false);
-  watch.observe(stage);
-  return () => {
-    model.off("change", follow);
-    watch.disconnect();
-    cancelAnimationFrame(frame);
-    clearTimeout(announcement);
-  };
+  return update;
 }
 
-export default () => {
-  let start; // what "reset" goes back to
-  return {
-    initialize({ model }) {
-      start = read(model);
-    },
-    render({ model, el }) {
-      return render(model, el, start);
-    },
-  };
-};
+export default explorable("batch-mates", TRAITS, build);

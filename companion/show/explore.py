@@ -5,12 +5,12 @@ A new figure is a subclass of :class:`Explorable` that names its drawing and wha
     class Groups(Explorable):
         \"\"\"Which values share one mean and one variance?\"\"\"
 
-        _esm = pathlib.Path(__file__).with_name("groups.js")
+        _esm, _css = drawing("groups")
         alt = traitlets.Unicode("Interactive figure: a block of examples by channels …").tag(sync=True)
         examples = Checked(4, number(1, kind=int), "a number of examples", "try 4")
 
-``groups.js`` is one ES module without imports that exports ``default { render({ model, el }) }``, where ``model`` knows
-``get``, ``set``, ``save_changes``, ``on("change", …)`` and ``off``. A style sheet beside it is named by ``_css``.
+``groups.js`` ends in ``export default explorable("groups", ["examples"], build)``; what it can use, ``explorable``
+included, is in ``kit.js``, and colours and controls are in ``kit.css``.
 """
 
 import collections
@@ -18,10 +18,8 @@ import hashlib
 import html
 import json
 import math
-import operator
 import pathlib
 import reprlib
-import sys
 from base64 import b64encode
 from collections.abc import Callable
 from string import Template
@@ -30,9 +28,21 @@ import anywidget
 import ipywidgets
 import traitlets
 
-__all__ = ["BatchMates", "Checked", "Explorable", "number"]
+__all__ = ["Checked", "Explorable", "drawing", "number", "only"]
 
+HERE = pathlib.Path(__file__).parent
 _displayed = collections.Counter()  # how often each figure was displayed in this kernel: ids repeat in a fresh one
+
+
+def drawing(name: str) -> tuple[str, str]:
+    """The ES module and the style sheet of a figure: what all figures share, then its own, as one text each.
+
+    Not a module that imports another: the page of a book that is read offline can't load a second file.
+    """
+    return tuple(
+        "\n".join(HERE.joinpath(f"{part}.{kind}").read_text(encoding="utf-8") for part in ("kit", name))
+        for kind in ("js", "css")
+    )
 
 
 class Checked(traitlets.TraitType):
@@ -65,10 +75,11 @@ class Checked(traitlets.TraitType):
 
 def number(low: float = -math.inf, high: float = math.inf, kind: Callable = float) -> Callable:
     """A converter for :class:`Checked`: to a finite number from ``low`` to ``high``, both included."""
-    return lambda value: _only(kind(value), lambda x: math.isfinite(x) and low <= x <= high)
+    return lambda value: only(kind(value), lambda x: math.isfinite(x) and low <= x <= high)
 
 
-def _only(value, rule: Callable):
+def only(value, rule: Callable):
+    """``value`` if ``rule`` holds for it, else ValueError: for converters of :class:`Checked`."""
     if not rule(value):
         raise ValueError
     return value
@@ -140,60 +151,3 @@ await figure.initialize?.({ model });
 await figure.render({ model, el });
 </script>
 """)
-
-
-def _batch(values) -> list[float]:
-    return _only([number()(value) for value in values], lambda batch: len(batch) >= 2)
-
-
-class BatchMates(Explorable):
-    """One channel of a small batch under batch norm: drag a batch mate, and see your own output move.
-
-    In ``"train"`` m and s are the batch's mean and standard deviation, in ``"eval"`` those of the running statistics::
-
-        out = γ (h − m) / √(s² + ε) + δ
-
-    Args:
-        values: Pre-activations h of one channel, at least two; the first is "your" example.
-        gamma, delta: Scale γ and offset δ (``weight`` and ``bias`` in torch).
-        eps: ε, which keeps the division finite where all values are equal.
-        momentum: Weight of the newest batch in the running statistics.
-        mode: ``"train"`` or ``"eval"``.
-        running_mean, running_var: The running statistics at the start.
-        steps: Training steps taken so far (``num_batches_tracked`` in torch).
-
-    Raises:
-        ValueError: If a value breaks its rule.
-
-    Numerics:
-        Float64; s² divides by the number of examples, the running variance by one fewer, as in torch.
-
-    Source:
-        UDL section 11.4; Ioffe and Szegedy (2015). First in chapter 1.
-
-    Example:
-        >>> BatchMates(gamma=2)
-        BatchMates(gamma=2.0)
-        >>> BatchMates(values=[1.0])
-        Traceback (most recent call last):
-        ...
-        ValueError: values must be at least 2 finite numbers, but got values=[1.0]; give yours, then mates
-    """
-
-    _esm = pathlib.Path(__file__).with_name("batch_mates.js")
-    _css = pathlib.Path(__file__).with_name("batch_mates.css")
-    alt = traitlets.Unicode(
-        "Interactive figure: the examples of a batch are dots on an axis, joined by curves to their batch-normalized "
-        "outputs on an axis below. In training, moving one example moves every output; in evaluation, only its own."
-    ).tag(sync=True)
-    values = Checked(
-        [2.2, -1.4, 0.1, 0.9, 1.6, 3.0, 3.6, -0.4], _batch, "at least 2 finite numbers", "give yours, then mates"
-    )
-    gamma = Checked(1.0, number(), "a finite number", "batch norm starts with 1")
-    delta = Checked(0.0, number(), "a finite number", "batch norm starts with 0")
-    eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
-    momentum = Checked(0.1, number(0, 1), "a number from 0 to 1", "torch takes 0.1")
-    mode = Checked("train", lambda mode: _only(mode, ("train", "eval").__contains__), "'train' or 'eval'", "take one")
-    running_mean = Checked(0.0, number(), "a finite number", "torch starts with 0")
-    running_var = Checked(1.0, number(0), "a finite number, at least 0", "torch starts with 1")
-    steps = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "torch starts with 0")
