@@ -1,20 +1,28 @@
 """What a reader sees: figures, interactive figures, claims, progress."""
 
 from companion.show.batch_mates import BatchMates
+from companion.show.channel_groups import ChannelGroups
 from companion.show.claims import Claim, Criterion, Measured, above, at_least, at_most, below, between, summarize
+from companion.show.contrast import Contrast
 from companion.show.explore import Explorable
 from companion.show.plot import INK, MUTED, SCHEMES, band, dots, label_panels, use_style
 from companion.show.progress import track
+from companion.show.tokens import Tokens
+from companion.show.who_shares import WhoShares
 
 __all__ = [
     "INK",
     "MUTED",
     "SCHEMES",
     "BatchMates",
+    "ChannelGroups",
     "Claim",
+    "Contrast",
     "Criterion",
     "Explorable",
     "Measured",
+    "Tokens",
+    "WhoShares",
     "above",
     "at_least",
     "at_most",
