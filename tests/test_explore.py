@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from companion.show import BatchMates, Explorable
+from companion.show import SCHEMES, BatchMates, Explorable, explore
 
 PAGE = "text/html"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -125,3 +126,9 @@ def test_arrays_and_tuples_are_batches_too():
 def test_figures_do_not_share_their_default_batch():
     BatchMates().values.append(9.0)
     assert 9.0 not in BatchMates().values
+
+
+def test_schemes_have_the_colours_of_the_still_figures():
+    light = Path(explore.__file__).with_name("kit.css").read_text(encoding="utf-8").split("}")[0]
+    colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", light))
+    assert {name: colors[name] for name in SCHEMES} == {name: scheme.color.lower() for name, scheme in SCHEMES.items()}

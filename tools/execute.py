@@ -1,11 +1,12 @@
 """Execute notebooks in place, so that a second run changes no byte.
 
-``python tools/execute.py [--limit CPU_SECONDS] NOTEBOOK…``
+``python tools/execute.py [--limit CPU_SECONDS] [--jobs NUMBER] NOTEBOOK…``
 """
 
 import argparse
 import resource
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -83,18 +84,26 @@ def timed(path):
     return execute(path), seconds() - before
 
 
-def main(paths, limit=None):
-    """Execute each notebook and write it back; with a limit, end the program if one takes longer."""
+def store(path):
+    """Execute a notebook and write it back; the CPU seconds that it took."""
+    nb, taken = timed(path)
+    nbformat.write(nb, path)
+    return taken
+
+
+def main(paths, limit=None, jobs=2):
+    """Execute the notebooks, ``jobs`` at a time; with a limit, end the program if one takes longer."""
+    with ProcessPoolExecutor(min(jobs, len(paths)) or 1) as pool:
+        least = dict(zip(paths, pool.map(store, paths), strict=True))
     slow = []
     for path in paths:
-        nb, least = timed(path)
-        nbformat.write(nb, path)
-        # What else a machine does slows a notebook down, and nothing speeds it up: the least of three counts.
+        # What else a machine does slows a notebook down, and nothing speeds it up: the least of three counts,
+        # two of them alone.
         for _ in range(2):
-            if limit is not None and least > limit:
-                least = min(least, timed(path)[1])
-        print(f"{path}: {least:.1f} CPU seconds", flush=True)
-        if limit is not None and least > limit:
+            if limit is not None and least[path] > limit:
+                least[path] = min(least[path], timed(path)[1])
+        print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
+        if limit is not None and least[path] > limit:
             slow.append(path)
     if slow:
         sys.exit(f"longer than {limit:g} CPU seconds: {', '.join(map(str, slow))}")
@@ -104,5 +113,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=float)
     parser.add_argument("paths", nargs="*", type=Path)
+    parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    main(arguments.paths, arguments.limit)
+    main(arguments.paths, arguments.limit, arguments.jobs)
