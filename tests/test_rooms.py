@@ -25,7 +25,13 @@ def lint_imports(folder):
         ("norms", "import companion.show"),
         ("show", "import torch"),
         ("show", "import companion.norms"),
+        ("show", "import companion.probes"),
         ("show", "import companion"),
+        ("probes", "import numpy"),
+        ("probes", "import companion.lab"),
+        ("probes", "import companion.show"),
+        ("probes", "import companion.course"),
+        ("norms", "import companion.probes"),
         ("lab", "import companion.course"),
         ("course", "import companion.lab"),
         ("course", "import companion.show"),
@@ -48,8 +54,8 @@ def imported(module):
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("module", [path for path in MODULES if path.parent.name == "norms"], ids=str)
-def test_norms_needs_nothing_but_torch(module):
+@pytest.mark.parametrize("module", [path for path in MODULES if path.parent.name in ("norms", "probes")], ids=str)
+def test_norms_and_probes_need_nothing_but_torch(module):
     assert set(imported(module)) <= {"torch", "companion", *sys.stdlib_module_names}
 
 

@@ -7,7 +7,10 @@ from companion.show.contrast import Contrast
 from companion.show.explore import Explorable
 from companion.show.plot import INK, MUTED, SCHEMES, band, dots, label_panels, use_style
 from companion.show.progress import track
+from companion.show.spiral import Spiral
 from companion.show.tokens import Tokens
+from companion.show.twins import Twins
+from companion.show.weight_split import WeightSplit
 from companion.show.who_shares import WhoShares
 
 __all__ = [
@@ -21,7 +24,10 @@ __all__ = [
     "Criterion",
     "Explorable",
     "Measured",
+    "Spiral",
     "Tokens",
+    "Twins",
+    "WeightSplit",
     "WhoShares",
     "above",
     "at_least",
