@@ -1,7 +1,7 @@
 """Hands-on companion to the normalization section of *Understanding Deep Learning*: the names that notebooks use."""
 
 from companion.course import MISTAKES, check_batch_norm, compare_batch_norm
-from companion.lab import Dataset, Fit, cnn, fit, get_device, load_data, mlp, start_session, sweep
+from companion.lab import Dataset, Fit, cnn, fit, get_device, load_data, mlp, recompute_statistics, start_session, sweep
 from companion.norms import (
     BatchNorm,
     GhostBatchNorm,
@@ -97,6 +97,7 @@ __all__ = [
     "load_data",
     "mlp",
     "radial_and_tangential",
+    "recompute_statistics",
     "replace_weight_decay",
     "scale_invariant_parameters",
     "scale_sensitivity",

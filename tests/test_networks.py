@@ -1,12 +1,13 @@
 """Networks have the stated layers, start with the stated variance, and differ by the scheme alone."""
 
+import copy
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from companion import BatchNorm, GroupNorm, cnn, mlp
+from companion import BatchNorm, GhostBatchNorm, GroupNorm, LayerNorm, cnn, mlp, recompute_statistics
 
 
 def test_an_mlp_has_depth_hidden_layers():
@@ -66,3 +67,34 @@ def test_a_bias_stands_only_where_no_normalization_follows():
 def test_bad_sizes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, BatchNorm, partial(GhostBatchNorm, ghost_batch_size=2)])
+def test_recomputed_statistics_are_those_of_the_data_under_the_weights(kind):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 3, bias=False), kind(3), nn.ReLU(), nn.Linear(3, 4), kind(4)).double()
+    x, stale = torch.randn(12, 5, dtype=torch.float64) + 2, copy.deepcopy(network.state_dict())
+    new = recompute_statistics(network, x)
+    first = network[0](x)
+    torch.testing.assert_close(new[1].running_mean, first.mean(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(new[1].running_var, first.var(0), rtol=0, atol=1e-12)
+    second = network[3](nn.functional.batch_norm(first, None, None, training=True).relu())
+    torch.testing.assert_close(new[4].running_mean, second.mean(0), rtol=0, atol=1e-12)
+    halves = recompute_statistics(network, x, batch_size=6)
+    torch.testing.assert_close(halves[1].running_var, (first[:6].var(0) + first[6:].var(0)) / 2, rtol=0, atol=1e-12)
+    assert not new.training and new[1].momentum == 0.1
+    assert getattr(new[1], "ghost_batch_size", 2) == 2
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in stale.items())
+
+
+def test_a_network_without_running_statistics_comes_back_as_it_is():
+    network = mlp(4, 2, width=3, depth=1, norm=LayerNorm)
+    new, x = recompute_statistics(network, torch.ones(3, 4)), torch.randn(5, 4)
+    assert new is not network and not new.training
+    assert torch.equal(new(x), network(x))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5])
+def test_recomputing_refuses_a_batch_size_that_is_none(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must be a whole number of at least 1, but got {batch_size}"):
+        recompute_statistics(nn.BatchNorm1d(2), torch.zeros(3, 2), batch_size=batch_size)

@@ -1,12 +1,14 @@
 """The small networks that experiments train: the scheme of normalization is the only thing that varies."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils import skip_init  # torch's own draws, one more with a bias, would give schemes other weights
 
-__all__ = ["cnn", "mlp"]
+__all__ = ["cnn", "mlp", "recompute_statistics"]
 
 Norm = Callable[[int], nn.Module]
 
@@ -87,6 +89,51 @@ def cnn(
         bias = norm is None
         layers += _block(skip_init(convolution, fan_in, width, 3, stride, padding=1, bias=bias), width, norm)
     return nn.Sequential(*layers, pool(1), nn.Flatten(), _start(skip_init(nn.Linear, widths[-1], outputs), gain=1.0))
+
+
+@torch.no_grad()
+def recompute_statistics(network: nn.Module, x: Tensor, batch_size: int | None = None) -> nn.Module:
+    """A copy of a network, in evaluation mode, whose running statistics are those of ``x`` under the weights it has.
+
+    Running statistics left by training lag behind the weights, and are noisy where batches are small. A network
+    without any comes back as it is.
+
+    Shapes:
+        - ``x``: as the network takes it
+
+    Args:
+        network: Any network with running statistics, torch's or ours; ghosts become as large as a batch.
+        x: The training examples.
+        batch_size: How many examples at a time; the batches' statistics are averaged. None takes all at once.
+
+    Raises:
+        ValueError: If ``batch_size`` is not a positive whole number.
+
+    Introduced in:
+        ``notebooks/01_batch_norm.md``
+
+    Example:
+        >>> network = recompute_statistics(nn.BatchNorm1d(1), torch.tensor([[1.0], [3.0]]))
+        >>> network.running_mean, network.running_var
+        (tensor([2.]), tensor([2.]))
+    """
+    batch_size = len(x) if batch_size is None else batch_size
+    _check_positive(batch_size=batch_size)
+    network = copy.deepcopy(network).train()
+    layers = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
+    settings = [{name: getattr(layer, name) for name in ("momentum", "ghost_batch_size") if hasattr(layer, name)}
+                for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    for batch in x.split(batch_size):
+        for layer in layers:
+            if hasattr(layer, "ghost_batch_size"):
+                layer.ghost_batch_size = len(batch)
+        network(batch)
+    for layer, kept in zip(layers, settings, strict=True):
+        vars(layer).update(kept)
+    return network.eval()
 
 
 def _block(weights: nn.Module, width: int, norm: Norm | None) -> list[nn.Module]:

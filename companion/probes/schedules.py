@@ -91,7 +91,7 @@ def equivalent_schedule(learning_rate: float, weight_decay: float, momentum: flo
         Li and Arora (2020). The initial momentum is what makes step 0 agree, too.
 
     Introduced in:
-        ``notebooks/10_exponential_rate.md``
+        ``notebooks/10_exponential_learning_rate.md``
 
     Example:
         >>> schedule = equivalent_schedule(learning_rate=0.1, weight_decay=5e-4, momentum=0.9)
@@ -139,7 +139,7 @@ def replace_weight_decay(optimizer: torch.optim.SGD) -> torch.optim.lr_scheduler
         Li and Arora (2020).
 
     Introduced in:
-        ``notebooks/10_exponential_rate.md``
+        ``notebooks/10_exponential_learning_rate.md``
 
     Example:
         >>> weights = torch.ones(2, requires_grad=True)

@@ -63,10 +63,13 @@ const brief = x => {
   return x >= 100 ? String(Math.round(x)) : Number(x.toPrecision(3)).toString();
 };
 
+/** The same with all three digits. */
+const three = x => (x >= 1e-3 && x < 100 ? x.toPrecision(3) : brief(x));
+
 function sentence({ steps, mode }, { lengths, effective }) {
   const how = { constant: "", decay: " with weight decay", growing: " with a growing rate" }[mode];
-  return `${plural(steps, "step")}${how}: length ${brief(lengths[0])} → ${brief(lengths.at(-1))}, ` +
-    `effective rate ${brief(effective[0])} → ${brief(effective.at(-1))}.`;
+  return `${plural(steps, "step")}${how}: length ${three(lengths[0])} → ${three(lengths.at(-1))}, ` +
+    `effective rate ${three(effective[0])} → ${three(effective.at(-1))}.`;
 }
 
 function remark(state) {
@@ -83,7 +86,7 @@ function remark(state) {
 // ------------------------------------------------------------------------------------------------- 3 the drawing
 
 const SECTORS = 180;
-const CHART = { left: 46, right: 8, height: 96, gap: 30 };
+const CHART = { left: 46, right: 8, head: 20, foot: 14, height: 112 };
 
 /** The least of 1, 1.5, 2, 3, 5, 7 times a power of ten that holds `x`: a plane's scale that jumps seldom. */
 function frame(x) {
@@ -96,8 +99,9 @@ function plane(svg) {
   const clip = `spiral-${Math.random().toString(36).slice(2)}`;
   const box = add(add(svg, "clipPath", { id: clip }), "rect", { rx: 6 });
   const inside = add(svg, "g", { "clip-path": `url(#${clip})`, "aria-hidden": "true" });
+  const wheel = add(inside, "g", { class: "sp-loss" });
   const sectors = Array.from({ length: SECTORS }, (_, k) => {
-    const sector = add(inside, "path", { class: "sp-sector" });
+    const sector = add(wheel, "path");
     sector.style.fill = heat(loss(((k + 0.5) / SECTORS) * 2 * Math.PI), TOP);
     return sector;
   });
@@ -153,21 +157,20 @@ function plane(svg) {
 function strip(svg, title, { symbol, log = false, degrees = false }) {
   const head = add(svg, "text", { class: "sp-title" }, `${title} `);
   if (symbol) add(head, "tspan", { class: "ex-math" }, symbol);
-  const stripes = degrees
-    ? Array.from({ length: 72 }, (_, k) => {
-      const stripe = add(svg, "rect", { class: "sp-stripe" });
-      stripe.style.fill = heat(loss((177.5 - 5 * k) / DEGREES), TOP);
-      return stripe;
-    })
-    : [];
+  const back = add(svg, "g", { class: "sp-loss", "aria-hidden": "true" });
+  const stripes = Array.from({ length: degrees ? 72 : 0 }, (_, k) => {
+    const stripe = add(back, "rect");
+    stripe.style.fill = heat(loss((177.5 - 5 * k) / DEGREES), TOP);
+    return stripe;
+  });
   const ground = add(svg, "rect", { class: "sp-ground" });
   const line = add(svg, "path", { class: degrees ? "sp-dots sp-angles" : "sp-line" });
   const numbers = [0, 1].map(() => add(svg, "text", { class: "sp-number" }));
   const scale = log ? Math.log10 : x => x;
 
-  function draw(values, steps, left, top, width) {
+  function draw(values, steps, { left, top, width, height }) {
     const [x0, x1] = [left + CHART.left, left + width - CHART.right];
-    const [y0, y1] = [top + 20, top + CHART.height];
+    const [y0, y1] = [top + CHART.head, top + height - CHART.foot];
     let [low, high] = degrees ? [-180, 180] : [Math.min(...values), Math.max(...values)];
     if (!degrees && high < low * 1.5) [low, high] = [low / 1.3, high * 1.3];
     const x = step => x0 + (step / Math.max(steps, 1)) * (x1 - x0);
@@ -187,7 +190,7 @@ function strip(svg, title, { symbol, log = false, degrees = false }) {
     });
     [high, low].forEach((value, k) => {
       set(numbers[k], { x: x0 - 5, y: k ? y1 : y0 + 9 });
-      numbers[k].textContent = degrees ? `${show(value, 0)}°` : brief(value);
+      numbers[k].textContent = degrees ? `${show(value, 0)}°` : three(value);
     });
   }
   return draw;
@@ -229,24 +232,25 @@ function build({ root, change, state, reset }) {
 
   let held = null; // the plane's scale while the start is dragged
   let reach = 1;
+  let size = 1;
 
   // --- from the model to the screen
   function update(now, { width }) {
     const result = chart(now);
     reach = held ?? frame(Math.max(...result.lengths) * 1.06);
     const beside = width >= 560;
-    const size = beside ? Math.min(width * 0.52, 390) : Math.min(width, 390);
+    size = Math.min(beside ? width * 0.52 : width, 390);
     picture.draw(result, size, reach);
-    const left = beside ? size + 6 : 0;
-    const wide = beside ? width - left : width;
-    let top = beside ? 0 : size + 12;
+    const place = beside
+      ? { left: size + 6, top: 0, width: width - size - 6, height: (size - 4) / 3 }
+      : { left: 0, top: size + 14, width, height: CHART.height };
     for (const [name, draw] of strips) {
-      draw(result[name], now.steps, left, top, wide);
-      top += CHART.height + CHART.gap - 14;
+      draw(result[name], now.steps, place);
+      place.top += place.height;
     }
-    set(axis, { x: left + wide - CHART.right, y: top });
+    set(axis, { x: place.left + place.width - CHART.right, y: place.top });
     axis.textContent = `step ${now.steps}`;
-    set(svg, { width, height: Math.max(beside ? size : 0, top + 6) });
+    set(svg, { width, height: place.top + 6 });
     press(now.mode);
     turns.rate(Math.log10(now.rate));
     turns.decay(now.decay);
@@ -258,8 +262,8 @@ function build({ root, change, state, reset }) {
     for (const [place, cell] of cells) {
       const angle = result.angles.at(place);
       cell.angle.textContent = `${show(angle, 0)}°`;
-      cell.length.textContent = brief(result.lengths.at(place));
-      cell.rate.textContent = brief(result.effective.at(place));
+      cell.length.textContent = three(result.lengths.at(place));
+      cell.rate.textContent = three(result.effective.at(place));
       cell.loss.textContent = show(loss(angle / DEGREES));
     }
     say(sentence(now, result), remark(now));
@@ -283,7 +287,7 @@ function build({ root, change, state, reset }) {
   });
   const at = event => {
     const box = svg.getBoundingClientRect();
-    const half = (root.clientWidth >= 560 ? Math.min(root.clientWidth * 0.52, 390) : Math.min(root.clientWidth, 390)) / 2;
+    const half = size / 2;
     return [((event.clientX - box.left - half) / half) * reach, ((half - event.clientY + box.top) / half) * reach];
   };
   let grip = null; // how far from the start's middle it was taken
