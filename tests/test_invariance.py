@@ -1,20 +1,12 @@
 """Probes of scale invariance: they tell invariant weights from others, and leave no trace."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, layer_norm
 
 from companion.norms import BatchNorm, GroupNorm, LayerNorm
-from companion.probes import (
-    effective_rate,
-    is_scale_invariant,
-    radial_and_tangential,
-    scale_invariant_parameters,
-    scale_sensitivity,
-)
+from companion.probes import is_scale_invariant, scale_invariant_parameters, scale_sensitivity
 
 DTYPES = [torch.float32, torch.float64]
 TINY = 1e-30  # torch's own batch norm refuses an epsilon of 0
@@ -342,6 +334,16 @@ def test_weights_that_are_no_floating_point_tensors(weights):
         scale_sensitivity(lambda: 1.0, weights)
 
 
+def test_weights_that_are_computed_are_refused_not_found_invariant():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    loss = lambda: layer(torch.ones(3)).square().sum()  # noqa: E731
+    for weights in (layer.weight, layer.weight[0], 2 * torch.ones(2, requires_grad=True)):
+        with pytest.raises(ValueError, match="^weights must be stored tensors, but got one that .* computed, .*; hand"):
+            scale_sensitivity(loss, weights)
+    gains, directions = layer.parametrizations.weight.parameters()
+    assert scale_sensitivity(loss, directions) < 1e-5 < scale_sensitivity(loss, gains)
+
+
 @pytest.mark.parametrize("base", [0.0, float("nan"), float("inf")])
 def test_a_loss_that_has_no_relative_change(base):
     with pytest.raises(ValueError, match="^the loss must be finite and other than zero.*but got .*; take other"):
@@ -362,79 +364,3 @@ def test_a_tolerance_that_is_none(tolerance):
 def test_a_model_without_parameters():
     with pytest.raises(ValueError, match="^model must have at least one parameter, but got none; "):
         scale_invariant_parameters(lambda: 1.0, nn.ReLU())
-
-
-# Along the weights, and the rest
-
-
-@pytest.mark.parametrize(("shape", "dim"), [((7,), None), ((4, 5), None), ((4, 5), 1), ((4, 3, 2, 2), (1, 2, 3))])
-def test_the_parts_add_up_and_are_perpendicular(shape, dim):
-    v, w = torch.randn(2, *shape, dtype=torch.float64)
-    radial, tangential = radial_and_tangential(v, w, dim)
-    torch.testing.assert_close(radial + tangential, v, rtol=0, atol=1e-14)
-    inner = (tangential * w).sum(dim) if dim is not None else (tangential * w).sum()
-    assert inner.abs().max() < 1e-13
-    ratio = radial / w
-    across = ratio if dim is None else ratio.flatten(1).T
-    torch.testing.assert_close(across, across[0].expand_as(across) if dim else ratio.mean().expand_as(ratio))
-
-
-def test_the_gradient_of_an_invariant_loss_has_no_radial_part_and_of_another_it_has():
-    model = disturbed(ResidualNet(eps=TINY))
-    model.drop.eval()
-    loss_of(model, 16, 1, 6, 6)().backward()
-    for name, parameter in model.named_parameters():
-        radial, tangential = radial_and_tangential(parameter.grad, parameter)
-        share = radial.norm() / tangential.norm()
-        assert share < 1e-12 if name in ("conv1.weight", "conv2.weight") else share > 1e-4, name
-    for conv in (model.conv1, model.conv2):
-        radial, tangential = radial_and_tangential(conv.weight.grad, conv.weight, dim=(1, 2, 3))
-        assert radial.norm() < 1e-12 * tangential.norm()
-
-
-def test_parts_are_detached_and_of_the_wider_dtype():
-    w = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    radial, tangential = radial_and_tangential(torch.ones(2), w)
-    assert radial.dtype == tangential.dtype == torch.float64
-    assert not radial.requires_grad and not tangential.requires_grad
-
-
-def test_shapes_that_differ_and_weights_of_no_direction():
-    with pytest.raises(ValueError, match=r"^vector and weights must have one shape, but got \(2,\) and \(3,\); "):
-        radial_and_tangential(torch.ones(2), torch.ones(3))
-    for call in (lambda w: radial_and_tangential(w, w, 1), lambda w: effective_rate(0.1, w, 1)):
-        with pytest.raises(ValueError, match="^weights must have a direction, but got 1 of length 0; "):
-            call(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
-
-
-# The effective rate
-
-
-def test_the_effective_rate_does_not_change_when_rate_and_squared_length_grow_alike():
-    w = torch.randn(3, 4)
-    assert effective_rate(0.1, w).item() == pytest.approx(0.1 / w.double().square().sum().item(), rel=1e-12)
-    assert effective_rate(0.1 * 16, 4 * w).item() == pytest.approx(effective_rate(0.1, w).item(), rel=1e-12)
-    assert effective_rate(0.1, w, dim=1).shape == (3,)
-    assert effective_rate(1.0, torch.tensor([3e30, 4e30])).item() == pytest.approx(4e-62, rel=1e-6)
-
-
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), "0.1"])
-def test_a_rate_that_is_none(rate):
-    with pytest.raises(ValueError, match="^learning_rate must be a finite number, at least 0, but got .*; try 0.1"):
-        effective_rate(rate, torch.ones(2))
-
-
-def test_steps_of_one_effective_rate_turn_the_weights_alike():
-    # what makes it the effective rate: long weights at a large rate go through the same directions
-    model = disturbed(nn.Sequential(nn.Linear(5, 8, bias=False), BatchNorm(8, eps=0), nn.Linear(8, 4)))
-    large = copy.deepcopy(model)
-    with torch.no_grad():
-        large[0].weight *= 3
-    for network, rate in ((model, 0.1), (large, 0.9)):
-        optimizer = torch.optim.SGD([network[0].weight], lr=rate)
-        loss = loss_of(network, 16, 5)
-        for _ in range(20):
-            optimizer.zero_grad()
-            loss().backward()
-            optimizer.step()
-    torch.testing.assert_close(large[0].weight, 3 * model[0].weight, rtol=1e-12, atol=1e-12)

@@ -1,6 +1,7 @@
 """Who may import whom in the package: the rules of pyproject.toml hold, and each turns red when broken."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -64,3 +65,9 @@ def test_no_module_is_named_like_a_function_in_it(module):
     # `from companion.room import name` would give the function or the module, depending on what ran before
     tree = ast.parse(module.read_text(encoding="utf-8"))
     assert module.stem not in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_the_notebook_that_introduces_a_name_exists(module):
+    for named in re.findall(r"``(notebooks/[^`]+)``", module.read_text(encoding="utf-8")):
+        assert (ROOT / named).is_file(), named

@@ -443,6 +443,22 @@ def test_all_else_is_left_as_it_was():
     assert sum(len(module._forward_hooks) for module in model.modules()) == 1
 
 
+def test_what_ones_own_hook_makes_of_an_output_is_what_the_next_layer_sees():
+    model, x = network()
+    model[0].register_forward_hook(lambda _, args, out: 3 * out + 1)
+    data_dependent_init(model, x)
+    first = model[0].forward(x)  # without hooks
+    assert max(mean_and_variance(first)) <= 1e-12
+    assert max(mean_and_variance(model[:3](x))) <= 1e-12
+
+
+def test_an_assigned_weight_is_copied():
+    layer, weight = weight_norm(nn.Linear(3, 2)), torch.ones(2, 3)
+    layer.weight = weight
+    weight.zero_()
+    torch.testing.assert_close(layer.weight.detach(), torch.ones(2, 3))
+
+
 def test_parameters_stay_the_optimizers():
     model, x = network()
     before = [id(p) for p in model.parameters()]

@@ -23,7 +23,7 @@ class Torch:
         self.g, self.v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
         with torch.no_grad():
             self.g.fill_(state["g"])
-            self.v.copy_(torch.tensor([state["v"]]))
+            self.v.copy_(torch.tensor([state["v"]], dtype=torch.float64))
         self.layer, self.target = layer, torch.tensor([state["target"]], dtype=torch.float64)
         learned = [self.v] if state["learns"] == "v" else [self.g, self.v]
         self.optimizer = torch.optim.SGD(learned, lr=state["rate"])

@@ -1,12 +1,7 @@
 """What one measures on a network: any torch model and loss, not only ours."""
 
-from companion.probes.invariance import (
-    effective_rate,
-    is_scale_invariant,
-    radial_and_tangential,
-    scale_invariant_parameters,
-    scale_sensitivity,
-)
+from companion.probes.directions import effective_rate, radial_and_tangential
+from companion.probes.invariance import is_scale_invariant, scale_invariant_parameters, scale_sensitivity
 from companion.probes.schedules import EquivalentSchedule, equivalent_schedule, replace_weight_decay
 
 __all__ = [

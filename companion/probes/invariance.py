@@ -13,13 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "effective_rate",
-    "is_scale_invariant",
-    "radial_and_tangential",
-    "scale_invariant_parameters",
-    "scale_sensitivity",
-]
+from companion.probes.directions import check_floating
+
+__all__ = ["is_scale_invariant", "scale_invariant_parameters", "scale_sensitivity"]
 
 FACTORS = (0.5, 2.0, 10.0)
 ROOM = 1e-3  # for the epsilon of norms, in a default tolerance
@@ -50,8 +46,9 @@ def scale_sensitivity(
 
     Raises:
         TypeError: If weights hold anything but floating-point numbers.
-        ValueError: If there are no weights or no factors, a factor is not a number above 0, or the loss
-            at the start is zero, not finite, or more than one number.
+        ValueError: If there are no weights or no factors, weights are computed from others (as a
+            parametrization does), a factor is not a number above 0, or the loss at the start is zero,
+            not finite, or more than one number.
 
     Numerics:
         Weights come back bit for bit, whatever ``loss`` raises. Torch's random state is the same in
@@ -163,92 +160,6 @@ def scale_invariant_parameters(
     return {name: is_scale_invariant(loss, tensor, tolerance, model) for name, tensor in named.items()}
 
 
-def radial_and_tangential(
-    vector: Tensor, weights: Tensor, dim: int | tuple[int, ...] | None = None
-) -> tuple[Tensor, Tensor]:
-    r"""Split a vector, such as a gradient, in a part along the weights and the rest.
-
-    .. math:: a = \frac{\langle v, w \rangle}{\|w\|^2}\, w, \qquad b = v - a
-
-    The first part changes the length of :math:`w`, the second its direction. The gradient of a
-    scale-invariant loss has no first part.
-
-    Shapes:
-        - ``vector``, ``weights`` and both results: the same, any
-
-    Args:
-        vector: The vector :math:`v`.
-        weights: The weights :math:`w`.
-        dim: The axes that belong to one direction, by default all. After batch norm each unit has a
-            direction of its own: 1 for ``nn.Linear``, (1, 2, 3) for ``nn.Conv2d``.
-
-    Returns:
-        The pair ``(radial, tangential)``, detached, in the wider of the two dtypes.
-
-    Raises:
-        TypeError: If weights hold anything but floating-point numbers.
-        ValueError: If the shapes differ, or weights are zero and so have no direction.
-
-    Introduced in:
-        ``notebooks/09_scale_invariance.md``
-
-    Example:
-        >>> radial_and_tangential(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 5.0]))
-        (tensor([0., 1.]), tensor([1., 0.]))
-    """
-    if vector.shape != weights.shape:
-        raise ValueError(
-            "vector and weights must have one shape, but got "
-            f"{tuple(vector.shape)} and {tuple(weights.shape)}; a gradient has that of its weights"
-        )
-    dtype = torch.promote_types(vector.dtype, weights.dtype)
-    vector = vector.detach().to(dtype)
-    length = _length(weights, dim, keepdim=True)
-    unit = (weights.detach() / length).to(dtype)
-    along = (vector * unit).sum(dim, keepdim=True) if dim is not None else (vector * unit).sum()
-    radial = along * unit
-    return radial, vector - radial
-
-
-def effective_rate(learning_rate: float, weights: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    r"""The learning rate that scale-invariant weights feel: their direction moves as if they had length 1.
-
-    .. math:: \frac{\eta}{\|w\|^2}
-
-    One factor :math:`1/\|w\|` is the gradient's, the other comes from turning a longer vector.
-
-    Shapes:
-        - ``weights``: any
-        - result: that of ``weights`` without ``dim``; a single number without ``dim``
-
-    Args:
-        learning_rate: The rate :math:`\eta`.
-        weights: The weights :math:`w`.
-        dim: As for :func:`radial_and_tangential`.
-
-    Returns:
-        The effective rate, float64.
-
-    Raises:
-        TypeError: If weights hold anything but floating-point numbers.
-        ValueError: If ``learning_rate`` is negative or not finite, or weights are zero.
-
-    Source:
-        van Laarhoven (2017).
-
-    Introduced in:
-        ``notebooks/09_scale_invariance.md``
-
-    Example:
-        >>> effective_rate(0.5, torch.tensor([[3.0, 4.0], [0.0, 1.0]]), dim=1).tolist()
-        [0.02, 0.5]
-    """
-    if not isinstance(learning_rate, int | float) or not 0 <= learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be a finite number, at least 0, but got {learning_rate!r}; try 0.1")
-    length = _length(weights, dim)
-    return learning_rate / length / length  # the square could overflow
-
-
 @contextmanager
 def _kept(tensors: list[Tensor], model: nn.Module | None) -> Iterator[Callable]:
     """Put tensors, buffers and random state back at the end; gives an evaluation that starts from the same."""
@@ -293,25 +204,13 @@ def _check_weights(weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """Each of the tensors once, as a view of its values that autograd does not follow."""
     tensors = [weights] if isinstance(weights, Tensor) else list({id(tensor): tensor for tensor in weights}.values())
     for tensor in tensors:
-        _check_floating(tensor)
+        check_floating(tensor)
+        if (tensor if tensor._base is None else tensor._base).grad_fn is not None:
+            raise ValueError(
+                f"weights must be stored tensors, but got one that {tensor.grad_fn.name()} computed, and that a loss "
+                "may compute anew; hand over the parameters that it comes from"
+            )
     if not any(tensor.numel() for tensor in tensors):
         raise ValueError("weights must hold at least one number, but got none; hand over a parameter, or several")
     # Not detach(), which counts the change that we take back, and would spoil a graph that the caller still needs.
     return [tensor.data for tensor in tensors]
-
-
-def _check_floating(tensor: Tensor) -> None:
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise TypeError(f"weights must be tensors of floating-point numbers, but got {kind}; convert with .float()")
-
-
-def _length(weights: Tensor, dim: int | tuple[int, ...] | None, keepdim: bool = False) -> Tensor:
-    _check_floating(weights)
-    # float64, where the square of no float32 overflows
-    length = torch.linalg.vector_norm(weights.detach(), dim=dim, keepdim=keepdim, dtype=torch.float64)
-    if not (length > 0).all():
-        raise ValueError(
-            f"weights must have a direction, but got {int((length <= 0).sum())} of length 0; leave those out"
-        )
-    return length
