@@ -201,8 +201,8 @@ def _random_like(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _check_weights(weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """Each of the tensors once, as a view of its values that autograd does not follow."""
-    tensors = [weights] if isinstance(weights, Tensor) else list({id(tensor): tensor for tensor in weights}.values())
+    """The tensors, as views of their values that autograd does not follow."""
+    tensors = [weights] if isinstance(weights, Tensor) else list(weights)
     for tensor in tensors:
         check_floating(tensor)
         if (tensor if tensor._base is None else tensor._base).grad_fn is not None:

@@ -5,8 +5,10 @@ from companion.show.channel_groups import ChannelGroups
 from companion.show.claims import Claim, Criterion, Measured, above, at_least, at_most, below, between, summarize
 from companion.show.contrast import Contrast
 from companion.show.explore import Explorable
+from companion.show.ghosts import Ghosts
 from companion.show.plot import INK, MUTED, SCHEMES, band, dots, label_panels, use_style
 from companion.show.progress import track
+from companion.show.shards import Shards
 from companion.show.spiral import Spiral
 from companion.show.tokens import Tokens
 from companion.show.twins import Twins
@@ -23,7 +25,9 @@ __all__ = [
     "Contrast",
     "Criterion",
     "Explorable",
+    "Ghosts",
     "Measured",
+    "Shards",
     "Spiral",
     "Tokens",
     "Twins",

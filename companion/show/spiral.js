@@ -203,7 +203,7 @@ function build({ root, change, state, reset }) {
   const bar = add(root, "div", { class: "ex-bar" });
   const modes = { constant: "constant rate", decay: "weight decay", growing: "growing rate" };
   const press = choice(bar, "how to step", modes, mode => change({ mode }));
-  button(bar, { class: "ex-button sp-reset" }, "reset", reset);
+  button(bar, {}, "reset", reset);
 
   // --- drawing, sentence, sliders, numbers
   const svg = add(root, "svg");

@@ -165,7 +165,9 @@ function scene(parent) {
     };
     const left = [-unit[1], unit[0]];
     const away = dot(result.gradW, left) > 0 ? 1 : -1; // the side that the gradient's arrows are not on
-    set(labels.v, beside(v, plus(unit, left, away * 0.8), 17));
+    const close = scale * Math.abs(result.length - state.g) < 30; // v's label then gives way to that of w
+    const toward = close ? plus(times(unit, -0.9), left, -away * 0.7) : plus(unit, left, away * 0.8);
+    set(labels.v, beside(v, toward, close ? 22 : 17));
     set(labels.w, beside(w, plus(times(left, away), unit, -0.5), 20));
     const quiet = dot(target, left) > 0 ? -1 : 1;
     const rim = times(plus(times(unit, -0.5), left, 0.87 * quiet), Math.abs(state.g));
@@ -189,7 +191,7 @@ function build({ root, change, state, reset }) {
   button(bar, { class: "ex-button wz-go" }, "take a step", () => step());
   const count = add(bar, "span", { class: "wz-count" });
   const press = choice(bar, "what is learned", { both: "v and g", v: "v only" }, learns => change({ learns }));
-  button(bar, { class: "ex-button wz-reset" }, "reset", reset);
+  button(bar, {}, "reset", reset);
   const stage = add(root, "div", { class: "wz-stage" });
   const { svg, handles, draw } = scene(stage);
   const say = words(root);

@@ -153,7 +153,7 @@ function build({ root, change, state, reset }) {
   const bar = add(root, "div", { class: "ex-bar" });
   const named = Object.fromEntries(Object.entries(NAMES).filter(([key]) => preset(state(), key)));
   const press = choice(bar, "scheme", named, key => change(preset(state(), key)));
-  button(bar, { class: "ex-button ws-reset" }, "reset", reset);
+  button(bar, {}, "reset", reset);
 
   // --- drawing, sentence, sliders, numbers
   const svg = add(root, "svg");
