@@ -1,7 +1,20 @@
 """Hands-on companion to the normalization section of *Understanding Deep Learning*: the names that notebooks use."""
 
 from companion.course import MISTAKES, check_batch_norm, compare_batch_norm
-from companion.lab import Dataset, Fit, cnn, fit, get_device, load_data, mlp, recompute_statistics, start_session, sweep
+from companion.lab import (
+    Dataset,
+    Fit,
+    WorkersFailed,
+    cnn,
+    fit,
+    get_device,
+    load_data,
+    mlp,
+    recompute_statistics,
+    run_workers,
+    start_session,
+    sweep,
+)
 from companion.norms import (
     BatchNorm,
     GhostBatchNorm,
@@ -9,7 +22,9 @@ from companion.norms import (
     InstanceNorm,
     LayerNorm,
     MeanOnlyBatchNorm,
+    SyncBatchNorm,
     WeightNorm,
+    convert_sync_batch_norm,
     data_dependent_init,
     fold_weight_norm,
     standardize,
@@ -75,11 +90,13 @@ __all__ = [
     "Measured",
     "Shards",
     "Spiral",
+    "SyncBatchNorm",
     "Tokens",
     "Twins",
     "WeightNorm",
     "WeightSplit",
     "WhoShares",
+    "WorkersFailed",
     "above",
     "at_least",
     "at_most",
@@ -89,6 +106,7 @@ __all__ = [
     "check_batch_norm",
     "cnn",
     "compare_batch_norm",
+    "convert_sync_batch_norm",
     "data_dependent_init",
     "dots",
     "effective_rate",
@@ -103,6 +121,7 @@ __all__ = [
     "radial_and_tangential",
     "recompute_statistics",
     "replace_weight_decay",
+    "run_workers",
     "scale_invariant_parameters",
     "scale_sensitivity",
     "standardize",

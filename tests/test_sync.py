@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
+from companion.lab import mlp
+from companion.lab.sync_worker import norm_layer, side_by_side
 from companion.lab.workers import run_workers
 from companion.norms import BatchNorm, GhostBatchNorm, LayerNorm, SyncBatchNorm, convert_sync_batch_norm
 
@@ -77,6 +78,19 @@ def test_converting_a_network_keeps_its_parameters_and_what_it_computes():
     x = draw(*SHAPE, dtype=torch.float32)
     torch.testing.assert_close(network(x), before(x), rtol=1e-5, atol=1e-5)
     network.load_state_dict(before.state_dict())
+
+
+@pytest.mark.parametrize("norm", ["local", "sync", "group"])
+def test_networks_side_by_side_are_each_what_they_are_alone(norm):
+    seeds, x = [100, 101, 102], draw(8, 64)
+    alone, bare = ([], [])
+    for made, layer in ((alone, norm_layer(norm)), (bare, nn.Identity)):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            made.append(mlp(64, 10, width=32, depth=3, norm=layer).double())
+    together = side_by_side(bare, norm, None)(x.repeat(1, 3)[..., None]).reshape(8, 3, 10)
+    for place, network in enumerate(alone):
+        assert_same(together[:, place], network(x))
 
 
 # On several workers: threads of this process would share its process group, so they are processes.
@@ -316,31 +330,30 @@ def test_statistics_keep_their_digits(name, tolerance, three):
     torch.testing.assert_close(y, expected, rtol=tolerance, atol=tolerance)
 
 
+# On a GPU. Where there are two, they talk over NCCL; one serves two workers, who talk over gloo.
+
+ON_GPU = PROGRAM.replace("def work(rank, world):", """
+def work(rank, world):
+    device = torch.device("cuda", rank % torch.cuda.device_count())
+    found = []
+    for make in (SyncBatchNorm, torch.nn.SyncBatchNorm):
+        layer = make(3).to(device)
+        for seed in range(3):
+            x = draw(9, 3, 5, dtype=torch.float32, seed=seed).to(device)
+            result = step(layer, x, [6, 3], rank, draw(9, 3, 5, dtype=torch.float32, seed=9).to(device))
+        found.append({name: value.cpu() for name, value in [*result.pop("state").items(), *result.items()]})
+    return found
+
+def unused(rank, world):""")
+
+
+@slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch.nn.SyncBatchNorm needs a GPU")
-def test_on_a_gpu_it_is_torchs():
-    # One process: torch's layer must have a group even so.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    dist.init_process_group("nccl", store=store, rank=0, world_size=1)
-    try:
-        compare_on_gpu()
-    finally:
-        dist.destroy_process_group()
-
-
-def compare_on_gpu():
-    """Our layer's outputs, gradients and state against torch's, on a GPU, both its own path and the shared one."""
-    from companion.norms.sync import SharedMoments
-
-    ours, theirs = SyncBatchNorm(3).cuda(), nn.SyncBatchNorm(3).cuda()
-    for seed in range(3):
-        x, x_too = (draw(*SHAPE, dtype=torch.float32, seed=seed).cuda().requires_grad_() for _ in range(2))
-        y, y_too = ours(x), theirs(x_too)
-        torch.testing.assert_close(y, y_too, rtol=1e-5, atol=1e-5)
-        (y**3).sum().backward()
-        (y_too**3).sum().backward()
-        torch.testing.assert_close(x.grad, x_too.grad, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=1e-5, atol=1e-5)
-    mean, var, count = SharedMoments.apply(x, None)  # over NCCL
-    expected = torch.var_mean(x, (0, 2), correction=0)
-    torch.testing.assert_close((var[0], mean[0]), expected, rtol=1e-5, atol=1e-5)
-    assert count == 40
+def test_on_a_gpu_it_is_torchs(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_DEVICE", "cuda")
+    path = tmp_path / "program.py"
+    path.write_text(ON_GPU)
+    for ours, theirs in run_workers(str(path), 2):
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-4)

@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--lose", type=int, help="the rank of a worker that is killed while the others wait for it")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     with joined() as device:
         torch.save(work(options, device), options.out / f"{dist.get_rank()}.pt")
 

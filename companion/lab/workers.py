@@ -24,7 +24,7 @@ from companion.lab.session import get_device
 __all__ = ["WorkersFailed", "joined", "run_workers"]
 
 PATIENCE = 60  # seconds that a worker waits for the others in one exchange
-GRACE = 1.0  # seconds that the others get to fail too, once one has: only then is it known who was first
+GRACE = 0.5  # seconds that the others get to fail too, once one has: only then is it known who was first
 LOOK = 0.02  # seconds between two looks
 
 

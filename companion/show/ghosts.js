@@ -224,7 +224,7 @@ function build({ root, change, state, reset }) {
     const limit = 0.15 + Math.max(3, ...[...outputs, ...seen].map(Math.abs));
     const plain = ghosts.map(({ s }) => ({ m: 0, s: s / Math.sqrt(s * s + now.eps) }));
     const shared = { width, size: now.ghost_size, mine };
-    let top = panels.in({ ...shared, top: 0, heading: "in: h, side by side in ghosts", values: inputs, ghosts,
+    let top = panels.in({ ...shared, top: 2, heading: "in: h, side by side in ghosts", values: inputs, ghosts,
       range: [least - room, most + room] });
     top = panels.out({ ...shared, top: top + 6, heading: "out: (h − m) / √(s² + ε)", values: outputs, ghosts: plain,
       range: [-limit, limit] });

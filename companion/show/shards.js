@@ -106,7 +106,7 @@ function scene(parent, machines, count) {
       "data-lm-suppress-shortcuts": "true", // or JupyterLab takes the arrow keys
     });
     add(handle, "circle", { class: "sh-reach", r: 18 }); // unseen: a finger is wider than a mark
-    add(handle, "path", { class: "sh-face", d: "M-11 -8h22l7 8l-7 8h-22l-7 -8Z" });
+    add(handle, "path", { class: "sh-face", d: "M-6 -8h12l7 8l-7 8h-12l-7 -8Z" });
     add(handle, "text", { y: 4.5 }, String(k + 1));
     return handle;
   });
@@ -164,7 +164,7 @@ function build({ root, change, state, reset }) {
   const pressMachines = choice(bar, "machines", { 1: "1", 2: "2", 3: "3", 4: "4 machines" }, value =>
     change({ machines: Number(value) }));
   const pressNorm = choice(bar, "norm", { local: "each for itself", sync: "synchronised" }, norm => change({ norm }));
-  button(bar, { class: "ex-button sh-reset" }, "reset", reset);
+  button(bar, {}, "reset", reset);
   const stage = add(root, "div");
   const key = add(root, "p", { class: "sh-key", "aria-hidden": "true" });
   for (const [name, text] of [["handle", "drag: a machine"], ["wanted", "wanted: one machine with all"], ["output", "output"]]) {
