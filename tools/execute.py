@@ -13,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+WORKERS = {"07_sync_batch_norm": 10}  # CPU seconds that a notebook may take longer, for the processes it starts
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -97,13 +98,14 @@ def main(paths, limit=None, jobs=2):
         least = dict(zip(paths, pool.map(store, paths), strict=True))
     slow = []
     for path in paths:
+        allowed = None if limit is None else limit + WORKERS.get(path.stem, 0)
         # What else a machine does slows a notebook down, and nothing speeds it up: the least of three counts,
         # two of them alone.
         for _ in range(2):
-            if limit is not None and least[path] > limit:
+            if allowed is not None and least[path] > allowed:
                 least[path] = min(least[path], timed(path)[1])
         print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
-        if limit is not None and least[path] > limit:
+        if allowed is not None and least[path] > allowed:
             slow.append(path)
     if slow:
         sys.exit(f"longer than {limit:g} CPU seconds: {', '.join(map(str, slow))}")
