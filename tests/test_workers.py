@@ -249,6 +249,24 @@ def test_the_worker_of_chapter_7_finds_the_same_under_torchrun_on_one_host_and_o
             same(torch.load(folder / f"{rank}.pt"), ours[rank])
 
 
+@slow
+def test_torchruns_python_api_ends_all_when_a_worker_is_killed(tmp_path):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # as the notebook of chapter 7 launches its workers
+    config = LaunchConfig(1, 1, 2, run_id="test", local_addr="localhost", rdzv_backend="c10d",
+                          rdzv_endpoint="localhost:0", max_restarts=0)  # fmt: skip
+    path = program(tmp_path, INSIDE.format("os.kill(os.getpid(), signal.SIGKILL)"))
+    began = time.monotonic()
+    with pytest.raises(ChildFailedError) as caught:
+        elastic_launch(config, sys.executable)(path, str(tmp_path), "--out", str(tmp_path))
+    assert time.monotonic() - began < 60
+    # It may name the one who missed the other: that is why there is `run_workers`.
+    assert set(caught.value.failures) <= {0, 1}
+    assert len(list(tmp_path.glob("*.pid"))) == 2 and alive(tmp_path) == []
+
+
 def free_address():
     """Where two hosts, both this one, can meet."""
     import socket

@@ -47,6 +47,8 @@ def joined() -> Iterator[torch.device]:
     torch.set_num_threads(1)
     if "COMPANION_NOTEBOOK" in os.environ:
         threading.Thread(target=_end_with_notebook, daemon=True).start()
+    if sys.platform == "linux" and os.environ["MASTER_ADDR"] in ("localhost", "127.0.0.1"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a laptop without a network will do
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     device = torch.device("cpu")
     if get_device().type == "cuda" and torch.cuda.device_count() >= here:
@@ -97,8 +99,6 @@ def run_workers(program: str, workers: int, arguments: Sequence[str] = (), timeo
         "LOCAL_WORLD_SIZE": str(workers), "OMP_NUM_THREADS": "1", "COMPANION_NOTEBOOK": "1",
         "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
     }  # fmt: skip
-    if sys.platform == "linux":
-        shared["GLOO_SOCKET_IFNAME"] = "lo"  # a laptop without a network will do
     what = [program] if program.endswith(".py") else ["-m", program]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *what, *arguments, "--out", folder]
