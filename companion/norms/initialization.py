@@ -51,6 +51,7 @@ def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
         ``notebooks/08_weight_norm.md``
 
     Example:
+        >>> from companion.norms import weight_norm
         >>> model = weight_norm(nn.Linear(1, 1))
         >>> data_dependent_init(model, torch.tensor([[1.0], [3.0]]))
         >>> model(torch.tensor([[1.0], [3.0]])).abs().tolist()
