@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from companion.lab import mlp
+from companion.lab import mlp, sync_worker
 from companion.lab.sync_worker import norm_layer, side_by_side
 from companion.lab.workers import run_workers
 from companion.norms import BatchNorm, GhostBatchNorm, LayerNorm, SyncBatchNorm, convert_sync_batch_norm
 
 torch.set_num_threads(1)
 
+slow = pytest.mark.slow
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 assert_same = partial(torch.testing.assert_close, **EXACT)
 SHAPE = (8, 3, 5)
@@ -91,6 +92,21 @@ def test_networks_side_by_side_are_each_what_they_are_alone(norm):
     together = side_by_side(bare, norm, None)(x.repeat(1, 3)[..., None]).reshape(8, 3, 10)
     for place, network in enumerate(alone):
         assert_same(together[:, place], network(x))
+
+
+@slow
+@pytest.mark.parametrize("split", ["32", "16,16", "20,12", "11,11,10", "8,8,8,8", "20,6,4,2"])
+def test_one_to_four_workers_find_the_gradient_of_one_process(split):
+    settings = ["--seeds", "100", "--shards", split, "--examples", "--steps", "0"]
+    results = run_workers("companion.lab.sync_worker", split.count(",") + 1, settings)
+    x, y = sync_worker.drifting_batch(100)
+    model = sync_worker.network(100, nn.BatchNorm1d)
+    nn.functional.cross_entropy(model(x), y).backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    for found in results:
+        assert_same(found["gradients"][f"{split} sync 100"]["gradient"], expected)
+        miss = (found["gradients"][f"{split} local 100"]["gradient"] - expected).abs().max()
+        assert (miss > 1e-3) == ("," in split)
 
 
 # On several workers: threads of this process would share its process group, so they are processes.
@@ -218,8 +234,6 @@ exec(compile(PROGRAM.replace('if __name__ == "__main__":', "if False:"), "worker
 CLOSE = {torch.float64: EXACT, torch.float32: {"rtol": 1e-5, "atol": 1e-5},
          torch.float16: {"rtol": 4e-3, "atol": 4e-3}, torch.bfloat16: {"rtol": 3e-2, "atol": 3e-2}}  # fmt: skip
 
-slow = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
@@ -332,7 +346,9 @@ def test_statistics_keep_their_digits(name, tolerance, three):
 
 # On a GPU. Where there are two, they talk over NCCL; one serves two workers, who talk over gloo.
 
-ON_GPU = PROGRAM.replace("def work(rank, world):", """
+ON_GPU = PROGRAM.replace(
+    "def work(rank, world):",
+    """
 def work(rank, world):
     device = torch.device("cuda", rank % torch.cuda.device_count())
     found = []
@@ -344,7 +360,8 @@ def work(rank, world):
         found.append({name: value.cpu() for name, value in [*result.pop("state").items(), *result.items()]})
     return found
 
-def unused(rank, world):""")
+def unused(rank, world):""",
+)
 
 
 @slow
