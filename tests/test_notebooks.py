@@ -24,7 +24,14 @@ UNTESTED = "nbval-ignore-output"
 NBVAL = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"]
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-each_notebook = pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
+
+
+def label(path):
+    """A notebook's name in the list of tests."""
+    return path.stem if path in CHAPTERS else f"exercises-{path.stem}"
+
+
+each_notebook = pytest.mark.parametrize("path", EXECUTED, ids=label)
 
 
 def read(path):
@@ -138,7 +145,8 @@ def test_one_cell_holds_the_parameters(path):
 def test_cells_are_short(path):
     for number, cell in code_cells(path):
         lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
-        assert len(lines) <= 15 or "hide-input" in tags(cell), f"cell {number}"
+        longest = 15 if path in CHAPTERS else 20  # a bug hides in more lines than a lesson has
+        assert len(lines) <= longest or "hide-input" in tags(cell), f"cell {number}"
 
 
 @each_notebook
@@ -187,7 +195,7 @@ def run_tool(path, *options):
     return subprocess.run(command, cwd=path.parent, env=quiet(), capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module", params=EXECUTED, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=EXECUTED, ids=label)
 def executed(request, tmp_path_factory):
     """A stored notebook, and a copy of it that was executed once more."""
     copy = Path(shutil.copy(request.param, tmp_path_factory.mktemp("executed")))
