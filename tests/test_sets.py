@@ -6,6 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 SETS = sorted((ROOT / "notebooks" / "solutions").glob("*/*.ipynb"))

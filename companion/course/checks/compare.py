@@ -82,7 +82,7 @@ def distance(got: Any, want: Any) -> float:
     Infinite where kind, length, shape or text differ, or where one of them is NaN.
     """
     if isinstance(want, Tensor):
-        got = torch.tensor(got) if isinstance(got, int | float) else got
+        got = torch.tensor(got, dtype=torch.float64) if isinstance(got, int | float) else got
         if not isinstance(got, Tensor) or got.shape != want.shape:
             return inf
         if want.numel() == 0:
@@ -116,7 +116,7 @@ def _unlike(got: Any, want: Any, miss: float) -> str:
     if isinstance(want, Tensor) and isinstance(got, Tensor) and got.shape != want.shape:
         return f"it gave a tensor of shape {tuple(got.shape)}, where shape {tuple(want.shape)} is wanted."
     if _kind(got) != _kind(want):
-        return f"it gave {_kind(got)}, where {_kind(want)} is wanted."
+        return f"it gave {_kind(got)}, where {_kind(want)} {'are' if isinstance(want, list) else 'is'} wanted."
     if isinstance(got, Tensor) and got.isnan().any():
         return "it gave NaN. What is divided by zero, or rooted below it?"
     if isinstance(want, list) and len(got) != len(want):
@@ -133,6 +133,8 @@ def _unlike(got: Any, want: Any, miss: float) -> str:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, Tensor) and value.dim() == 0:
+        return "a number"
     return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
