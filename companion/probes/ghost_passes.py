@@ -1,0 +1,168 @@
+"""Send several mini-batches through a model at once, each with a mean and a variance of its own.
+
+The model is neither copied nor changed: while a pass runs, what its batch norm layers ask for is answered here.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from companion.norms import BatchNorm, moments
+
+__all__ = ["GhostPass", "PeakBytes", "find_batch_norms", "set_aside"]
+
+Statistics = Sequence[tuple[Tensor, Tensor]]
+
+
+class GhostPass(TorchFunctionMode):
+    """Inside it, batch norm sees several batches, *ghosts*, that lie one after the other on the first axis.
+
+    Torch's layers are answered where they call ``torch.nn.functional.batch_norm``, and so are classes
+    derived from them that do more; ours are where they ask themselves for ``moments``.
+
+    Args:
+        layers: The batch norm layers of the model that is to be called.
+        ghosts: How many batches there are.
+        given: For each call of a layer, in order, means and variances, ``(ghosts, C)`` each. Without any,
+            those of the activations that pass are taken. Either way ``statistics`` holds what was used.
+    """
+
+    def __init__(self, layers: list[nn.Module], ghosts: int, given: Statistics = ()) -> None:
+        super().__init__()
+        self.ours = [vars(layer) for layer in layers if isinstance(layer, BatchNorm)]
+        self.before = [ours.get("moments") for ours in self.ours]
+        self.ghosts, self.given, self.statistics = ghosts, given, []
+
+    def __enter__(self) -> "GhostPass":
+        for ours in self.ours:
+            ours["moments"] = self.moments
+        return super().__enter__()
+
+    def __exit__(self, *exception) -> None:
+        for ours, before in zip(self.ours, self.before, strict=True):
+            if before is None:
+                ours.pop("moments", None)
+            else:
+                ours["moments"] = before
+        super().__exit__(*exception)
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each ghost for the next call of a layer, ``(ghosts, C)``."""
+        if not self.given:
+            pair = moments(x, x.shape[0] // self.ghosts, 1)
+        else:
+            self.check(more=1)
+            pair = self.given[len(self.statistics)]
+        self.statistics.append(pair)
+        return pair
+
+    def check(self, more: int = 0) -> None:
+        """Raise if no layer was called, or layers fewer times than statistics are given for; ``more``: than that."""
+        count, expected = len(self.statistics) + more, len(self.given or self.statistics)
+        if not count:
+            raise ValueError("model must call a batch norm layer, but called none of those that it has; "
+                             "hand over the part that does")  # fmt: skip
+        if count > expected if more else count < expected:
+            raise ValueError(f"model must call batch norm as often for queries as for data, {expected} times, "
+                             f"but got {count}; take out what makes that depend on the input")  # fmt: skip
+
+    def batch_norm(self, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+        """What ``torch.nn.functional.batch_norm`` returns, but with each ghost's own statistics."""
+        mean, var = self.moments(x)
+        if self.ghosts == 1 and x.dtype == mean.dtype:
+            return batch_norm(x, mean[0], var[0], weight, bias, eps=eps)
+        scale = (var + eps).rsqrt() if weight is None else (var + eps).rsqrt() * weight
+        shift = -mean * scale if bias is None else bias - mean * scale
+        # Scale first, then shift, as in torch's own kernel: it rounds alike, and is one pass for tables.
+        scale, shift = (s.reshape(self.ghosts, 1, -1, *[1] * (x.dim() - 2)) for s in (scale, shift))
+        h = x.to(scale.dtype).reshape(self.ghosts, -1, *x.shape[1:])
+        h = torch.addcmul(shift, h, scale) if x.dim() == 2 else (h * scale).add_(shift)
+        return h.reshape(x.shape).to(x.dtype)
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        return (self.batch_norm if func is batch_norm else func)(*args, **kwargs or {})
+
+
+class PeakBytes(TorchDispatchMode):
+    """Inside it, ``peak`` is the most bytes that the tensors which operators made have held at one time.
+
+    Not seen are an operator's private workspace, and what a memory allocator keeps for later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live, self.peak, self.known = 0, 0, set()
+
+    def __torch_dispatch__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        result = func(*args, **kwargs or {})
+        before = None
+        for storage in _storages(result):
+            if storage._cdata in self.known:
+                continue
+            if before is None:  # of what came in, some may come out again
+                before = {storage._cdata for storage in _storages((args, kwargs))}
+            if storage._cdata not in before:
+                self._count(storage, storage._cdata, storage.nbytes())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage, key: int, size: int) -> None:
+        self.known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._forget, key, size).atexit = False
+
+    def _forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+def _storages(values: object) -> Iterator[torch.UntypedStorage]:
+    return (value.untyped_storage() for value in tree_leaves(values) if isinstance(value, Tensor))
+
+
+@contextmanager
+def set_aside(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's mode and torch's random state come back at the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = sorted({tensor.get_device() for tensor in [*model.parameters(), *model.buffers()] if tensor.is_cuda})
+    with torch.random.fork_rng(devices), torch.no_grad():
+        try:
+            for module, _ in modes:
+                module.training = False  # not eval(), which some models use to do more
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def find_batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The batch norm layers of a model, torch's and ours; raises if there are none, or one without statistics."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, but got {type(model).__name__}; hand over the network")
+    found = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm | _BatchNorm)}
+    if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
+        raise ValueError("model must know its sizes, but got lazy layers that do not yet; call it once before")
+    hidden = [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
+              and "BatchNorm" in module.original_name]  # fmt: skip
+    if hidden:
+        raise TypeError(f"batch norm must not be compiled by torch.jit, but got {hidden}; hand over its source")
+    if not found:
+        norms = sorted({type(module).__name__ for module in model.modules() if "Norm" in type(module).__name__})
+        raise ValueError(
+            f"model must have a batch norm layer, but got one with {', '.join(norms) or 'no norm layer'}; take a model "
+            "with torch.nn.BatchNorm1d, 2d or 3d, or companion's: no other norm depends on the mini-batch"
+        )
+    for name, layer in found.items():
+        if layer.running_mean is None:
+            raise ValueError(f"batch norm must keep running statistics, but {name or 'model'} has none, and queries "
+                             "would depend on each other; make it with track_running_stats=True")  # fmt: skip
+    return list(found.values())
