@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The wildcards may be empty: exercise sets come after the chapters.
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/*/*.ipynb)
-FIRST := notebooks/01_batch_norm.ipynb
+# A learner's own copies of chapters and exercises.
+WORKBOOK := workbook
 # Jupyter refuses to run as root unless it is told that this is meant (containers).
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # One thread: the networks are small, and sums come out in the same order everywhere.
@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 test notebooks: export COMPANION_DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book notebooks clean
+.PHONY: help lab test book notebooks exercises release bench clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -28,9 +28,10 @@ $(VENV)/test.stamp: pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/install.sh test
 	@touch $(VENV)/lab.stamp $@ # the test set includes all that JupyterLab needs
 
-lab: $(VENV)/lab.stamp ## open the first chapter in JupyterLab (LAB_ARGS="…" passes options on)
+lab: $(VENV)/lab.stamp ## lay out workbook/, your own copies, and open JupyterLab (LAB_ARGS="…" passes options on)
+	@$(BIN)/companion workbook $(WORKBOOK)
 	$(BIN)/python -m jupyterlab $(ROOT) --ServerApp.root_dir="$(CURDIR)" \
-	  --LabApp.default_url=/lab/tree/$(FIRST) --LabApp.news_url=None \
+	  --LabApp.default_url=/lab/tree/$(WORKBOOK)/01_batch_norm.ipynb --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_ARGS)
 
 test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit tests, every notebook
@@ -50,6 +51,16 @@ notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, 
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
 	$(BIN)/python tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+	$(MAKE) exercises
+
+exercises: $(VENV)/test.stamp ## derive notebooks/exercises from notebooks/solutions
+	$(BIN)/companion release --all --flat --to notebooks/exercises
+
+release: $(VENV)/test.stamp ## make the student version of SET=01_batch_norm in release/ (OUT=… elsewhere, SOURCE=… own sets)
+	$(BIN)/companion release $(SET) $(if $(OUT),--to "$(OUT)") $(if $(SOURCE),--source "$(SOURCE)")
+
+bench: $(VENV)/test.stamp ## run every benchmark, one after another
+	@set -e; for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) _build .hypothesis .import_linter_cache .pytest_cache .ruff_cache *.egg-info

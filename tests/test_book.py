@@ -17,6 +17,10 @@ MIME = "application/vnd.udl-companion.claim+json"
 sys.path.insert(0, str(ROOT / "_ext"))
 
 import ledger  # noqa: E402
+import solutions  # noqa: E402
+
+SETS = sorted(path.stem for path in (ROOT / "notebooks" / "solutions").glob("*/[0-9]*.ipynb"))
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n((?:.*\n)*?)### END HIDDEN TESTS")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,10 @@ def test_every_chapter_is_in_the_contents():
     assert chapters <= set(contents())
 
 
+def test_every_exercise_set_is_in_the_contents():
+    assert sorted(Path(name).name for name in contents() if name.startswith(solutions.PAGES)) == SETS
+
+
 def test_no_page_asks_for_anything_from_elsewhere(pages):
     for path, page in pages.items():
         asked = [tag["src"] for tag in page.find_all(src=True)]
@@ -82,7 +90,118 @@ def test_no_source_is_published(pages):
     # sources of exercise sets hold hidden tests
     assert not (SITE / "_sources").exists()
     assert [path for path in SITE.rglob("*") if path.suffix in (".ipynb", ".md", ".py")] == []
-    assert not any("BEGIN HIDDEN TESTS" in page.text for page in pages.values())
+    marked = [path for path, page in pages.items() if re.search(r"(BEGIN|END) (HIDDEN|SOLUTION|MARK)", page.text)]
+    assert marked == [SITE / "pages" / "instructors.html"]  # which shows how to write them
+
+
+def source_text(name):
+    """The text twin of an exercise set's source."""
+    return (ROOT / "notebooks" / "solutions" / name / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_no_hidden_test_is_published(pages):
+    texts = [file.read_text(encoding="utf-8") for file in SITE.rglob("*") if file.suffix in (".html", ".js", ".json")]
+    texts += [page.get_text() for page in pages.values()]  # highlighted code is cut into pieces in the file itself
+    for name in SETS:
+        source = source_text(name)
+        hidden = [line for part in HIDDEN.findall(source) for line in part.splitlines() if len(line) > 8]
+        secret = [line.strip() for line in hidden if line not in HIDDEN.sub("", source)]
+        assert secret, name
+        assert [line for line in secret for text in texts if line in text] == []
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_worked_solution_is_folded_under_each_task(name, book):
+    page = book[SITE / f"{solutions.PAGES}{name}.html"]
+    stubs = [cell for cell in page.select("div.cell_input") if "NotImplementedError" in cell.text]
+    code = re.findall(r"### BEGIN SOLUTION\n((?:.*\n)*?) *### END SOLUTION", source_text(name))
+    assert len(stubs) >= len({cell["grade_id"] for *_, cell in solutions.source(ROOT, name) if cell.get("grade")}) - 1
+    folds = [fold for fold in page.find_all("details") if fold.summary.text == "Worked solution"]
+    assert not any(fold.has_attr("open") for fold in page.find_all("details"))
+    shown = "\n".join(fold.get_text() for fold in folds)
+    for solution in code:  # and nowhere else on the page
+        assert solution in shown
+        assert page.get_text().count(solution) == shown.count(solution)
+    places = [page.get_text().index(fold.pre.text) for fold in folds]
+    assert places == sorted(places) and len(folds) == len(stubs)
+    written = [task for kind, _, task in solutions.source(ROOT, name) if kind == "markdown" and task.get("solution")]
+    assert len([fold for fold in page.find_all("details") if fold.summary.text == "A good answer"]) == len(written)
+    assert page.get_text().count("YOUR ANSWER HERE") == len(written)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_chapter_and_its_exercises_lead_to_each_other(name, book):
+    chapter, exercises = (book[SITE / f"{folder}{name}.html"] for folder in ("notebooks/", solutions.PAGES))
+    assert chapter.select_one(f'article a[href="exercises/{name}.html"]')
+    assert exercises.select_one(f'article a[href="../{name}.html"]')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*(f"{solutions.PAGES}{name}" for name in SETS), "pages/instructors"])
+def test_on_a_telephone_nothing_sticks_out_and_solutions_unfold(name, book, visit):
+    page = visit(SITE / f"{name}.html", viewport={"width": 400, "height": 800})
+    page.wait_for_function("window.MathJax?.startup?.promise?.then(() => true) ?? true")
+    for fold in page.locator("article details").all():
+        fold.locator("summary").click()
+        assert fold.locator("> :not(summary)").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def exercise_set(folder, name, student, **cells):
+    """Write the source of a set with these solution cells, and the text of a student version with other ones."""
+    path = folder / "notebooks" / "solutions" / name
+    path.mkdir(parents=True)
+    for file, names in [(path / f"{name}.ipynb", cells), (folder / "student.ipynb", student)]:
+        written = [
+            {"id": key, "cell_type": "code", "metadata": {"nbgrader": {"grade_id": key, "solution": key in cells}},
+             "source": cells.get(key, "")} for key in names
+        ]  # fmt: skip
+        file.write_text(json.dumps({"cells": written}))
+    return (folder / "student.ipynb").read_text()
+
+
+def test_what_is_for_graders_is_not_folded_in(tmp_path):
+    source = (
+        "def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION\n"
+        "### BEGIN HIDDEN TESTS\nassert f() == 1\n### END HIDDEN TESTS\n"
+        "=== BEGIN MARK SCHEME ===\nhalf a point for trying\n=== END MARK SCHEME ==="
+    )
+    text = exercise_set(tmp_path, "01_set", ["f", "f-test"], f=source)
+    first, introduction, test, folded = json.loads(solutions.with_solutions(tmp_path, "01_set", text))["cells"]
+    assert (first["id"], test["id"]) == ("f", "f-test") and "workbook/exercises/01_set.ipynb" in introduction["source"]
+    assert folded["source"] == (
+        "<details><summary>Worked solution</summary>\n\n```python\ndef f():\n    return 1\n```\n\n</details>"
+    )
+
+
+def test_given_code_shows_what_it_prints(book):
+    printed = 0
+    for name in SETS:
+        shown = "".join(cell.get_text() for cell in book[SITE / f"{solutions.PAGES}{name}.html"].select(".cell_output"))
+        for cell in solutions.cells_of(ROOT, name):
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "stream" and "nbgrader" not in cell["metadata"]:
+                    assert "".join(output["text"]) in shown
+                    printed += 1
+    assert printed > 0
+
+
+def test_a_stale_student_version_stops_the_build(tmp_path):
+    text = exercise_set(tmp_path, "01_set", ["f", "g"], f="### BEGIN SOLUTION\n### END SOLUTION")
+    with pytest.raises(ValueError, match="01_set: no cell of the student version is called f-test"):
+        solutions.with_solutions(tmp_path, "01_set", text)
+
+
+def test_the_table_of_sets_adds_up(book):
+    page = book[SITE / "pages" / "instructors.html"]
+    rows = {row.a["href"]: [cell.text for cell in row.find_all("td")] for row in page.select("table tr") if row.a}
+    for name in SETS:
+        _, tasks, checked, person, minutes = rows[f"../{solutions.PAGES}{name}.html"]
+        points = re.findall(r"^\*(\d) points?([.,])", source_text(name), re.M)
+        assert int(tasks) == len(points)
+        assert int(checked) == sum(int(number) for number, sign in points if sign == ".")
+        assert int(person) == sum(int(number) for number, sign in points if sign == ",")
+        assert 20 <= int(minutes) <= 60
 
 
 def test_links_inside_the_site_lead_somewhere(pages):

@@ -40,6 +40,7 @@ print(json.dumps(bundles))
 def test_text_has_no_address():
     assert BatchMates()._repr_mimebundle_()[0]["text/plain"] == repr(BatchMates()) == "BatchMates()"
     assert repr(BatchMates(values=[1, 2], mode="eval")) == "BatchMates(mode='eval', values=[1.0, 2.0])"
+    assert repr(BatchMates(values=range(10))) == "BatchMates(values=<10>)"  # a long list by its shape
 
 
 def test_ids_differ_between_figures_and_between_displays():

@@ -16,7 +16,7 @@ SHUFFLES = 500
 def test_text_is_short():
     assert repr(Ghosts()) == "Ghosts()"
     figure = Ghosts(values=np.arange(64.0), ghost_size=4, followed=63, shuffle=2)
-    assert repr(figure) == "Ghosts(followed=63, ghost_size=4, shuffle=2, values=<64 values>)"
+    assert repr(figure) == "Ghosts(followed=63, ghost_size=4, shuffle=2, values=<64>)"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,53 @@ def test_seeds_trained_together_are_seeds_trained_alone(data, norm):
         assert together.test_error[column].item() == pytest.approx(wrong.item(), abs=1e-4)
 
 
+def permuted(data, seed):
+    """The same examples, split in another way."""
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(seed))
+    x, y = torch.cat([data.x, data.x_test])[order], torch.cat([data.y, data.y_test])[order]
+    return Dataset("split", x[:60], y[:60], x[60:], y[60:])
+
+
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm1d])
+def test_each_seed_may_have_data_of_its_own(data, norm):
+    build = double(partial(BUILD, norm=norm))
+    settings = {"learning_rate": 0.1, "steps": 9, "batch_size": 20}
+    splits = [permuted(data, 1), permuted(data, 2)]
+    together = fit(build, splits, seeds=[3, 8], **settings)
+    for column, seed in enumerate(together.seeds):
+        alone = fit(build, splits[column], seeds=[seed], **settings)
+        torch.testing.assert_close(together.loss[:, [column]], alone.loss, rtol=0, atol=1e-12)
+        torch.testing.assert_close(together.test_error[[column]], alone.test_error, rtol=0, atol=1e-4)
+        for name, value in alone.networks[0].state_dict().items():
+            torch.testing.assert_close(together.networks[column].state_dict()[name], value, rtol=0, atol=1e-12)
+    swapped = fit(build, splits[::-1], seeds=[3, 8], **settings)
+    assert not torch.allclose(swapped.loss, together.loss)
+
+
+def test_data_of_their_own_serve_regression_too(data):
+    def targets(part):
+        return Dataset("r", part.x, part.x[:, 0].square(), part.x_test, part.x_test[:, 0].square())
+
+    splits = [targets(permuted(data, seed)) for seed in (1, 2)]
+    settings = {"learning_rate": 0.01, "steps": 5, "batch_size": 20}
+    build = double(partial(mlp, 6, 1, width=8, depth=2))
+    together = fit(build, splits, seeds=2, **settings)
+    for seed in (0, 1):
+        alone = fit(build, splits[seed], seeds=[seed], **settings)
+        assert together.test_error[seed].item() == pytest.approx(alone.test_error.item(), abs=1e-12)
+
+
+def test_data_of_their_own_must_be_as_many_as_seeds_and_of_one_shape(data):
+    settings = {"learning_rate": 0.1, "steps": 2, "batch_size": 20}
+    with pytest.raises(ValueError, match="one for each seed, but got 2 for 3 seeds"):
+        fit(BUILD, [data, data], seeds=3, **settings)
+    shorter = Dataset("shorter", data.x[:50], data.y[:50], data.x_test, data.y_test)
+    with pytest.raises(ValueError, match=r"x must have one shape in all sets, .* got \[\(50, 6\), \(60, 6\)\]"):
+        fit(BUILD, [data, shorter], seeds=2, **settings)
+    with pytest.raises(ValueError, match="between 1 and the 60 training examples"):
+        fit(BUILD, [data, data], seeds=2, learning_rate=0.1, steps=2, batch_size=61)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_does_not(data):
     settings = {"learning_rate": 0.1, "steps": 3, "batch_size": 20}
     runs = [fit(double(BUILD), data, seeds=[seed], **settings).loss for seed in (4, 4, 5)]

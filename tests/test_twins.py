@@ -51,7 +51,7 @@ def torch_runs(state):
 def test_text_is_short():
     assert repr(Twins()) == "Twins()"
     text = repr(Twins(points=[[0, 1, 2], [1, 0, 0]], units=np.ones((4, 5)), eps=0.1))
-    assert text == "Twins(eps=0.1, points=<2 rows>, units=<4 rows>)"
+    assert text == "Twins(eps=0.1, points=[[0.0, 1.0, 2.0], [1.0, 0.0, 0.0]], units=<4 x 5>)"
 
 
 @pytest.mark.parametrize(

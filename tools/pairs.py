@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 
 SUFFIXES = {".ipynb", ".md"}
+ALONE = "exercises"  # the folder of notebooks that are derived, and have no text
 
 
 def out_of_step(root):
     """The files under ``root`` that bringing the pairs into step would change or add."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "notebooks"  # with jupytext.toml, which makes them pairs
-        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".ipynb_checkpoints", ALONE))
         one_of_each = {path.with_suffix(""): path for path in copy.rglob("*") if path.suffix in SUFFIXES}
         command = [sys.executable, "-m", "jupytext", "--quiet", "--sync"]
         if one_of_each:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -62,7 +62,7 @@ class Fit:
 
 def fit(
     build: Callable[[], nn.Module],
-    data: Dataset,
+    data: Dataset | Sequence[Dataset],
     *,
     learning_rate: float,
     steps: int,
@@ -81,7 +81,8 @@ def fit(
 
     Args:
         build: Makes one network; called once a seed, with torch's global generator at that seed.
-        data: What to train and test on. Targets of floating point mean regression.
+        data: What to train and test on; or a list, one for each seed, all of the same shapes (splits of
+            one set, say). Targets of floating point mean regression.
         learning_rate: Handed to ``optimizer`` as ``lr``.
         steps: Number of mini-batches, at most.
         batch_size: Number of examples in each.
@@ -95,12 +96,18 @@ def fit(
         A :class:`Fit` with the trained networks, on the CPU and in evaluation mode.
 
     Raises:
-        ValueError: If there is no seed or no step, or the batch is larger than the data.
+        ValueError: If there is no seed or no step, the batch is larger than the data, or a list of data does
+            not have one for each seed, of one shape.
     """
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    _check(seeds, steps, batch_size, data)
+    own = not isinstance(data, Dataset)  # each seed its own data
+    if own:
+        data = _side_by_side(data, seeds)
+    examples = data.x.shape[1 if own else 0]
+    _check(seeds, steps, batch_size, data.name, examples)
     device = get_device()
     data = data.to(device)
+    column = torch.arange(len(seeds), device=device)[:, None]
     networks = [_build(build, seed).to(device) for seed in seeds]
     template = copy.deepcopy(networks[0]).train()
     parameters, buffers = stack_module_state(networks)
@@ -108,11 +115,11 @@ def fit(
         lambda p, b, x: functional_call(template, (p, b), (x,)), in_dims=(0, 0, 0), randomness="different"
     )
     updater = optimizer(list(parameters.values()), lr=learning_rate)
-    batches = _batches(seeds, len(data.x), batch_size, steps)
+    batches = _batches(seeds, examples, batch_size, steps)
     losses: list[Tensor] = []
     arrived = torch.zeros(len(seeds), dtype=torch.bool, device=device)
     for batch in track(batches, steps, f"{len(seeds)} seeds, rate {learning_rate:g}", show_progress):
-        batch = batch.to(device)
+        batch = (column, batch.to(device)) if own else batch.to(device)
         loss = _loss(run(parameters, buffers, data.x[batch]), data.y[batch])
         updater.zero_grad()
         loss.sum().backward()
@@ -128,7 +135,8 @@ def fit(
     template.eval()
     for index, network in enumerate(networks):
         _unstack(network, index, parameters, buffers)
-    error = _test_error(run, parameters, buffers, data)
+    x_test = data.x_test if own else data.x_test.expand(len(seeds), *data.x_test.shape)
+    error = _test_error(run, parameters, buffers, x_test, data.y_test)
     return Fit(seeds, *_mark_diverged(losses, steps, error), tuple(networks))
 
 
@@ -139,14 +147,28 @@ def sweep(
     return {rate: fit(build, data, learning_rate=rate, **settings) for rate in learning_rates}
 
 
-def _check(seeds: tuple[int, ...], steps: int, batch_size: int, data: Dataset) -> None:
+def _side_by_side(data: Sequence[Dataset], seeds: tuple[int, ...]) -> Dataset:
+    """One data set whose tensors have a leading axis of seeds."""
+    data = list(data)
+    if not data or len(data) != len(seeds):
+        raise ValueError(f"data must be one set, or one for each seed, but got {len(data)} for {len(seeds)} seeds")
+    parts = {}
+    for name in ("x", "y", "x_test", "y_test"):
+        shapes = sorted({tuple(getattr(part, name).shape) for part in data})
+        if len(shapes) > 1:
+            raise ValueError(f"{name} must have one shape in all sets, to be trained together, but got {shapes}")
+        parts[name] = torch.stack([getattr(part, name) for part in data])
+    return replace(data[0], **parts)
+
+
+def _check(seeds: tuple[int, ...], steps: int, batch_size: int, name: str, examples: int) -> None:
     if not seeds:
         raise ValueError("seeds must name at least one seed, but got none")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, but got {steps}")
-    if not 1 <= batch_size <= len(data.x):
+    if not 1 <= batch_size <= examples:
         raise ValueError(
-            f"batch_size must lie between 1 and the {len(data.x)} training examples of {data.name}, "
+            f"batch_size must lie between 1 and the {examples} training examples of {name}, "
             f"but got {batch_size}"
         )
 
@@ -177,13 +199,13 @@ def _loss(outputs: Tensor, y: Tensor) -> Tensor:
     return each.mean(1)
 
 
-def _test_error(run, parameters, buffers, data: Dataset) -> Tensor:
-    seeds = next(iter(parameters.values())).shape[0]
+def _test_error(run, parameters, buffers, x: Tensor, y: Tensor) -> Tensor:
+    """The error of each seed, ``(seeds,)``; ``x`` has a leading axis of seeds, ``y`` may have one."""
     with torch.no_grad():
-        outputs = run(parameters, buffers, data.x_test.expand(seeds, *data.x_test.shape))
-    if not data.is_classification:
-        return (outputs.squeeze(-1) - data.y_test).square().mean(1).cpu()
-    return 100 * (outputs.argmax(-1) != data.y_test).float().mean(1).cpu()
+        outputs = run(parameters, buffers, x)
+    if y.is_floating_point():
+        return (outputs.squeeze(-1) - y).square().mean(1).cpu()
+    return 100 * (outputs.argmax(-1) != y).float().mean(1).cpu()
 
 
 def _unstack(network: nn.Module, index: int, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:

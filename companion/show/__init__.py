@@ -4,6 +4,7 @@ from companion.show.batch_mates import BatchMates
 from companion.show.channel_groups import ChannelGroups
 from companion.show.claims import Claim, Criterion, Measured, above, at_least, at_most, below, between, summarize
 from companion.show.contrast import Contrast
+from companion.show.doubt import Doubt
 from companion.show.explore import Explorable
 from companion.show.ghosts import Ghosts
 from companion.show.plot import INK, MUTED, SCHEMES, band, dots, label_panels, use_style
@@ -24,6 +25,7 @@ __all__ = [
     "Claim",
     "Contrast",
     "Criterion",
+    "Doubt",
     "Explorable",
     "Ghosts",
     "Measured",

@@ -98,10 +98,3 @@ class ChannelGroups(Explorable):
                 f"channel={self.channel}, but got {len(proposal['value'])} channels; make a new figure"
             )
         return proposal["value"]
-
-    def __repr__(self) -> str:
-        """What was changed; of the values only the shape, since they are long."""
-        changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
-        if "values" in changed:
-            changed["values"] = f"<{len(self.values)} x {len(self.values[0])}>"
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in changed.items())})"

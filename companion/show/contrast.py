@@ -82,10 +82,3 @@ class Contrast(Explorable):
                 f"for {len(self.images)} images; count from 0"
             )
         return proposal["value"]
-
-    def __repr__(self) -> str:
-        """What was changed; of the images only the shape, since they are long."""
-        changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
-        if "images" in changed:
-            changed["images"] = f"<{' x '.join(map(str, np.shape(self.images)))}>"
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in changed.items())})"

@@ -102,7 +102,15 @@ class Explorable(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+        traits = ", ".join(f"{name}={self.brief(name, value)}" for name, value in changed.items())
+        return f"{type(self).__name__}({traits})"
+
+    def brief(self, name: str, value) -> str:
+        """How ``repr`` shows a trait: a long list by its shape."""
+        shape, part = [], value
+        while isinstance(part, list) and part:
+            shape, part = [*shape, len(part)], part[0]
+        return f"<{' x '.join(map(str, shape))}>" if math.prod(shape) > 9 else repr(value)
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**kwargs)

@@ -90,10 +90,3 @@ class Ghosts(Explorable):
                 f"for {size} values; count from 0"
             )
         return proposal["value"]
-
-    def __repr__(self) -> str:
-        """What was changed; of the values only the number, since they are long."""
-        changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
-        if "values" in changed:
-            changed["values"] = f"<{len(self.values)} values>"
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in changed.items())})"

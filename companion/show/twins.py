@@ -105,9 +105,3 @@ class Twins(Explorable):
                 f"but got {product:.3g}; lower one"
             )
         return proposal["value"]
-
-    def __repr__(self) -> str:
-        """What was changed; of points and units only how many, since they are long."""
-        changed = {name: value for name, value in self.state().items() if value != self.trait_defaults(name)}
-        changed |= {name: f"<{len(changed[name])} rows>" for name in ("points", "units") if name in changed}
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in changed.items())})"
