@@ -116,13 +116,36 @@ def test_deleted_answers_come_back_empty(work, released):
 
 def test_nothing_but_one_answer(work, released):
     work.cells = [cell(work, "standardize_batch")]
-    notebook = mended(work, released, *["missing"] * 8)
+    notebook = mended(work, released, *["missing"] * 10)
     assert cell(notebook, "standardize_batch").source == ANSWER
 
 
 def test_an_empty_notebook(work, released):
     work.cells = []
-    assert names(mended(work, released, *["missing"] * 9)) == names(released)
+    assert names(mended(work, released, *["missing"] * 11)) == names(released)
+
+
+def given(notebook):
+    """The code cells that were handed out beside the tasks: imports, and a bug hunt's suspect."""
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and not name(cell)]
+
+
+def test_given_code_that_was_deleted_is_put_back_where_it_stood(work, released):
+    imports, suspect = given(released)
+    work.cells = [cell for cell in work.cells if cell.source not in (imports, suspect)]
+    notebook = mended(work, released, "was given was missing", "was given was missing")
+    assert given(notebook) == [imports, suspect]
+    order = [cell.source for cell in notebook.cells]
+    assert order.index(imports) < order.index(ANSWER)
+    assert place(notebook, "backward-test") < order.index(suspect) < place(notebook, "Repaired")
+
+
+def test_given_code_that_was_edited_stays_as_it_is(work, released):
+    for number, cell in enumerate(work.cells):
+        if cell.cell_type == "code" and not name(cell):
+            cell.source += "\nimport numpy"
+            cell.id = f"new-{number}" if "class Suspect" in cell.source else cell.id
+    assert given(mended(work, released)) == [f"{source}\nimport numpy" for source in given(released)]
 
 
 def test_an_edited_test_runs_as_it_was_handed_out(work, released):

@@ -38,6 +38,7 @@ class Repair:
                 (self._keep_written if self._about(name)["grade"] else self._keep_code)(name)
             elif not self._is_test(name):
                 self._keep_locked(name)
+        self._keep_given()
         for name, places in self.tests.items():
             self._put_test(name, places)
 
@@ -172,6 +173,15 @@ class Repair:
             copies[0].cell.source = self.released.cells[self.names[name]].source
             self.remarks.append(f"The cell {name} was edited; it is run as it was handed out.")
 
+    def _keep_given(self) -> None:
+        """Put back code that was handed out and is gone, such as imports; where it was edited, it stays so."""
+        for number, cell in enumerate(self.released.cells):
+            names = defined(Piece(copy_cell(cell), (number, 0, 0)))
+            there = any(piece.twin == number or (names and names <= defined(piece)) for piece in self.pieces)
+            if cell.cell_type == "code" and not name_of(cell) and not there:
+                self._put_back_cell(number)
+                self.remarks.append("A code cell that was given was missing; it is put back.")
+
     def _put_test(self, name: str, places: Sequence[float]) -> None:
         """Put a test in where the student had it, or behind the last of the cells that come before it."""
         number = self.names[name]
@@ -190,7 +200,9 @@ class Repair:
         self.pieces.append(Piece(copy_cell(self.released.cells[number]), place, name, number))
 
     def _put_back(self, name: str, source: str = "") -> None:
-        number = self.names[name]
+        self._put_back_cell(self.names[name], name, source)
+
+    def _put_back_cell(self, number: int, name: str = "", source: str = "") -> None:
         earlier = [piece for piece in self.pieces if 0 <= piece.twin < number and not piece.dropped]
         behind = max(earlier, key=lambda piece: piece.twin).place[0] if earlier else -1.0
         cell = copy_cell(self.released.cells[number])
