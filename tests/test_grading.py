@@ -8,12 +8,12 @@ import pytest
 from nbformat import v4
 
 from companion.course import grade as grading
-from companion.course.attempt import Attempt, judged
+from companion.course.attempts import Attempt, judged
 from companion.course.grade import grade_class
 from companion.course.isolation import find_isolation
 from companion.course.limits import Limits
 from companion.course.release import student_version
-from companion.course.repair import repair
+from companion.course.repairs import repair
 from companion.course.sets import SetError, read_set, set_names, set_of
 from companion.course.submissions import read_submission
 

@@ -10,7 +10,7 @@ import torch
 
 from companion.course import isolation
 from companion.course.isolation import MARK, SandboxError, find_isolation
-from companion.course.judge import Cell, judge
+from companion.course.judging import Cell, judge
 from companion.course.limits import Limits
 from companion.course.wire import BadMessage, decode, encode
 

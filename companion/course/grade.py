@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from companion.course.attempt import Attempt, attempt, failed
+from companion.course.attempts import Attempt, attempt, failed
 from companion.course.gradebook import Course
 from companion.course.isolation import find_isolation, why_not_isolated
 from companion.course.limits import Limits

@@ -39,7 +39,7 @@ class ExerciseSet:
 
 
 def solutions_folder(folder: str | Path | None = None) -> Path:
-    """The folder that holds a folder for each set: the one given, or ``notebooks/solutions`` of this checkout.
+    """The folder that holds a folder for each set: the one given, or that of this checkout, below ``notebooks``.
 
     Raises:
         SetError: If there is no such folder.

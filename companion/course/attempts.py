@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from nbformat import NotebookNode, v4
 
-from companion.course.judge import Cell, Verdict, judge
+from companion.course.judging import Cell, Verdict, judge
 from companion.course.limits import Limits
 from companion.course.pieces import copy_cell, name_of
-from companion.course.repair import repair
+from companion.course.repairs import repair
 from companion.course.run import STARTING
 from companion.course.sets import ExerciseSet
 from companion.course.submissions import Submission, Unreadable, read_submission

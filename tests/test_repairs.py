@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from companion.course.repair import repair
+from companion.course.repairs import repair
 from companion.course.submissions import Unreadable, collect, read_submission, student_id
 
 ROOT = Path(__file__).parents[1]
