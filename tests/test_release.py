@@ -320,7 +320,7 @@ def test_the_command_is_installed():
 
 
 def test_make_passes_its_variables_on():
-    plan = ["make", "-n", "release", "SET=01_batch_norm", "OUT=a folder", "SOURCE=mine"]
+    plan = ["make", "--no-print-directory", "-n", "release", "SET=01_batch_norm", "OUT=a folder", "SOURCE=mine"]
     environment = {**os.environ, "MAKEFLAGS": ""}
     said = subprocess.run(plan, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     assert said.splitlines()[-1].endswith('companion release 01_batch_norm --to "a folder" --source "mine"')
