@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -229,6 +230,25 @@ def test_a_notebook_over_its_limit_of_cpu_seconds_is_named(limit, passes, tmp_pa
     result = run_tool(notebook(tmp_path / "busy.ipynb", "sum(range(1000))"), "--limit", limit)
     assert (result.returncode == 0) is passes
     assert ("longer than 0.01 CPU seconds: busy.ipynb" in result.stderr) is not passes
+
+
+@pytest.mark.parametrize(("slow", "passes"), [(1.0, False), (1.5, True)])
+def test_a_limit_is_one_of_a_quiet_machine(slow, passes, tmp_path, monkeypatch, capsys):
+    path = notebook(tmp_path / "busy.ipynb", "pass")
+    monkeypatch.setattr(execute, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(execute, "store", lambda path: 40.0)
+    monkeypatch.setattr(execute, "timed", lambda path: (None, 36.0))
+    monkeypatch.setattr(execute, "slowness", iter([slow, 2.0] * 2).__next__)  # the smaller one counts
+    if passes:
+        execute.main([path], limit=30)
+    else:
+        with pytest.raises(SystemExit, match="longer than 30 CPU seconds"):
+            execute.main([path], limit=30)
+    assert f"36.0 alone, on a machine that is {slow:.2f} and 2.00 times slower" in capsys.readouterr().out
+
+
+def test_this_machine_is_not_said_to_be_faster_than_a_quiet_one():
+    assert 1 <= execute.slowness() < 20
 
 
 @pytest.mark.parametrize(
