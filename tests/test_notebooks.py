@@ -196,8 +196,7 @@ def run_tool(path, *options):
     return subprocess.run(command, cwd=path.parent, env=quiet(), capture_output=True, text=True)
 
 
-# One of each kind: `.ci/run` executes every notebook once more, and tools/unchanged.py compares the bytes of all.
-@pytest.fixture(scope="module", params=[CHAPTERS[0], EXECUTED[-1]], ids=label)
+@pytest.fixture(scope="module", params=EXECUTED, ids=label)
 def executed(request, tmp_path_factory):
     """A stored notebook, and a copy of it that was executed once more."""
     copy = Path(shutil.copy(request.param, tmp_path_factory.mktemp("executed")))
