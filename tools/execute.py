@@ -4,9 +4,7 @@
 """
 
 import argparse
-import os
 import resource
-import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -16,25 +14,6 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 WORKERS = {"07_sync_batch_norm": 10}  # CPU seconds that a notebook may take longer, for the processes it starts
-# Limits are CPU seconds of a quiet machine. One that is shared may be slower at times, by a third or more: what takes
-# too long is measured beside this piece of work, which is of the kind that chapters do, and takes so many when quiet.
-QUIET = 1.25
-WORK = """
-import time
-import torch
-torch.set_num_threads(1)
-weights = [torch.randn(5, 100, 100, requires_grad=True) for _ in range(6)]
-def step(h=torch.randn(5, 100, 100)):
-    for each in weights:
-        h = torch.relu(h @ each * 0.1)
-    h.square().mean().backward()
-for _ in range(20):
-    step()
-start = time.process_time()
-for _ in range(400):
-    step()
-print(time.process_time() - start)
-"""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -106,13 +85,6 @@ def timed(path):
     return execute(path), seconds() - before
 
 
-def slowness():
-    """How many times slower than a quiet machine this one is now; at least 1."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", WORK], check=True, capture_output=True, text=True, env=environment)
-    return max(1.0, float(done.stdout) / QUIET)
-
-
 def store(path):
     """Execute a notebook and write it back; the CPU seconds that it took."""
     nb, taken = timed(path)
@@ -127,13 +99,11 @@ def main(paths, limit=None, jobs=2):
     slow = []
     for path in paths:
         allowed = None if limit is None else limit + WORKERS.get(path.stem, 0)
-        # What else a machine does slows a notebook down, and nothing speeds it up: the least of three counts,
-        # two of them alone, and these at the speed of a quiet machine.
-        for _ in range(2):
+        # What else a machine does slows a notebook down, at times for minutes, and nothing speeds it up: the least of
+        # six counts, five of them alone.
+        for _ in range(5):
             if allowed is not None and least[path] > allowed:
-                before, taken, after = slowness(), timed(path)[1], slowness()
-                print(f"{path}: {taken:.1f} alone, on a machine that is {before:.2f} and {after:.2f} times slower")
-                least[path] = min(least[path], taken / min(before, after))
+                least[path] = min(least[path], timed(path)[1])
         print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
         if allowed is not None and least[path] > allowed:
             slow.append(path)
