@@ -21,11 +21,11 @@ help: ## list these commands
 
 # A stamp is written last, so that an interrupted install is taken up again.
 $(VENV)/lab.stamp: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/install.sh lab
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh book/tools/install.sh lab
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/install.sh test
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh book/tools/install.sh test
 	@touch $(VENV)/lab.stamp $@ # the test set includes all that JupyterLab needs
 
 lab: $(VENV)/lab.stamp ## lay out workbook/, your own copies, and open JupyterLab (LAB_ARGS="…" passes options on)
@@ -37,7 +37,7 @@ lab: $(VENV)/lab.stamp ## lay out workbook/, your own copies, and open JupyterLa
 test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit tests, every notebook
 	$(BIN)/python -m ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python tools/pairs.py
+	$(BIN)/python book/tools/pairs.py
 	$(MAKE) book
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --doctest-modules companion tests
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadscope $(NOTEBOOKS)
@@ -49,7 +49,7 @@ book: $(VENV)/test.stamp ## build the site into _build/html, from the notebooks'
 
 notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
-	$(BIN)/python tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
+	$(BIN)/python book/tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
 	$(MAKE) exercises
 

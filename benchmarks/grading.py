@@ -8,9 +8,9 @@ from pathlib import Path
 
 import nbformat
 
-from companion.course.grade import grade_class
-from companion.course.isolation import find_isolation
-from companion.course.sets import read_set
+from classroom.authoring.sets import read_set
+from classroom.grading.whole_class import grade_class
+from classroom.sandbox.isolation import find_isolation
 
 SET = "01_batch_norm"
 

@@ -31,10 +31,16 @@ def table_network(features: int) -> nn.Module:
 def image_network() -> nn.Module:
     """Two convolutions of 16 channels."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
 
 
 @torch.no_grad()
@@ -88,8 +94,10 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    cases = [(name, table_network(d), torch.randn(rows, d), torch.randn(queries, d), (32, 128), (10, 100, 500))
-             for name, (rows, queries, d) in TABLES.items()]  # fmt: skip
+    cases = [
+        (name, table_network(d), torch.randn(rows, d), torch.randn(queries, d), (32, 128), (10, 100, 500))
+        for name, (rows, queries, d) in TABLES.items()
+    ]
     rows, queries, shape = IMAGES
     cases.append(("digits", image_network(), torch.randn(rows, *shape), torch.randn(queries, *shape), (32, 128), (20,)))
     print(f"{'size':8}{'M':>5}{'T':>5} | {'loop':>9}{'ours':>9}{'kept':>9}{'ratio':>7} | {'loop':>9}{'ours':>9}")
@@ -98,8 +106,11 @@ def main() -> None:
         for batch_size in batch_sizes:
             for count in counts:
                 loop, ours, kept, *memory = compare(model, data, x, batch_size, count, repeats)
-                print(f"{name:8}{batch_size:5}{count:5} | {1e3 * loop:9.1f}{1e3 * ours:9.1f}{1e3 * kept:9.1f}"
-                      f"{ours / loop:7.2f} | {memory[0]:9.2f}{memory[1]:9.2f}", flush=True)  # fmt: skip
+                print(
+                    f"{name:8}{batch_size:5}{count:5} | {1e3 * loop:9.1f}{1e3 * ours:9.1f}{1e3 * kept:9.1f}"
+                    f"{ours / loop:7.2f} | {memory[0]:9.2f}{memory[1]:9.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,177 +1,46 @@
-"""Hands-on companion to the normalization section of *Understanding Deep Learning*: the names that notebooks use."""
+"""Hands-on companion to the normalization section of *Understanding Deep Learning*: the names that notebooks use.
 
-from companion.course import MISTAKES, check_batch_norm, compare_batch_norm
-from companion.lab import (
-    Dataset,
-    Fit,
-    Table,
-    WorkersFailed,
-    cnn,
-    compare_with_submission,
-    fit,
-    get_device,
-    load_data,
-    load_uci,
-    mlp,
-    recompute_statistics,
-    run_trials,
-    run_uci,
-    run_workers,
-    standard_splits,
-    start_session,
-    sweep,
-)
-from companion.norms import (
-    BatchNorm,
-    GhostBatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    MeanOnlyBatchNorm,
-    SyncBatchNorm,
-    WeightNorm,
-    convert_sync_batch_norm,
-    data_dependent_init,
-    fold_weight_norm,
-    standardize,
-    weight_norm,
-)
-from companion.probes import (
-    Classification,
-    EquivalentSchedule,
-    MonteCarloBatchNorm,
-    Regression,
-    Reliability,
-    best_constant_std,
-    best_crps,
-    best_log_likelihood,
-    best_precision,
-    effective_rate,
-    equivalent_schedule,
-    gaussian_crps,
-    gaussian_log_likelihood,
-    interval_coverage,
-    is_scale_invariant,
-    mc_batch_norm,
-    mixture_log_likelihood,
-    normalized_score,
-    radial_and_tangential,
-    reliability,
-    replace_weight_decay,
-    scale_invariant_parameters,
-    scale_sensitivity,
-)
-from companion.show import (
-    INK,
-    MUTED,
-    SCHEMES,
-    BatchMates,
-    ChannelGroups,
-    Claim,
-    Contrast,
-    Doubt,
-    Ghosts,
-    Measured,
-    Shards,
-    Spiral,
-    Tokens,
-    Twins,
-    WeightSplit,
-    WhoShares,
-    above,
-    at_least,
-    at_most,
-    band,
-    below,
-    between,
-    dots,
-    label_panels,
-    summarize,
-    track,
-)
+A room is loaded when one of its names is first used (PEP 562): ``import companion.norms`` loads torch and nothing else.
+"""
 
-__all__ = [
-    "INK",
-    "MISTAKES",
-    "MUTED",
-    "SCHEMES",
-    "BatchMates",
-    "BatchNorm",
-    "ChannelGroups",
-    "Claim",
-    "Classification",
-    "Contrast",
-    "Dataset",
-    "Doubt",
-    "EquivalentSchedule",
-    "Fit",
-    "GhostBatchNorm",
-    "Ghosts",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "MeanOnlyBatchNorm",
-    "Measured",
-    "MonteCarloBatchNorm",
-    "Regression",
-    "Reliability",
-    "Shards",
-    "Spiral",
-    "SyncBatchNorm",
-    "Table",
-    "Tokens",
-    "Twins",
-    "WeightNorm",
-    "WeightSplit",
-    "WhoShares",
-    "WorkersFailed",
-    "above",
-    "at_least",
-    "at_most",
-    "band",
-    "below",
-    "best_constant_std",
-    "best_crps",
-    "best_log_likelihood",
-    "best_precision",
-    "between",
-    "check_batch_norm",
-    "cnn",
-    "compare_batch_norm",
-    "compare_with_submission",
-    "convert_sync_batch_norm",
-    "data_dependent_init",
-    "dots",
-    "effective_rate",
-    "equivalent_schedule",
-    "fit",
-    "fold_weight_norm",
-    "gaussian_crps",
-    "gaussian_log_likelihood",
-    "get_device",
-    "interval_coverage",
-    "is_scale_invariant",
-    "label_panels",
-    "load_data",
-    "load_uci",
-    "mc_batch_norm",
-    "mixture_log_likelihood",
-    "mlp",
-    "normalized_score",
-    "radial_and_tangential",
-    "recompute_statistics",
-    "reliability",
-    "replace_weight_decay",
-    "run_trials",
-    "run_uci",
-    "run_workers",
-    "scale_invariant_parameters",
-    "scale_sensitivity",
-    "standard_splits",
-    "standardize",
-    "start_session",
-    "summarize",
-    "sweep",
-    "track",
-    "weight_norm",
-]
+from importlib import import_module
+
+ROOMS = {
+    "norms": """
+        BatchNorm GhostBatchNorm GroupNorm InstanceNorm LayerNorm MeanOnlyBatchNorm SyncBatchNorm WeightNorm
+        convert_sync_batch_norm data_dependent_init fold_weight_norm standardize weight_norm
+    """,
+    "probes": """
+        Classification EquivalentSchedule MonteCarloBatchNorm Regression Reliability best_constant_std best_crps
+        best_log_likelihood best_precision effective_rate equivalent_schedule gaussian_crps gaussian_log_likelihood
+        interval_coverage is_scale_invariant mc_batch_norm mixture_log_likelihood normalized_score
+        radial_and_tangential reliability replace_weight_decay scale_invariant_parameters scale_sensitivity
+    """,
+    "lab": """
+        Dataset Fit WorkersFailed cnn fit get_device load_data mlp recompute_statistics run_workers start_session sweep
+    """,
+    "show": """
+        INK MUTED SCHEMES Claim Measured above at_least at_most band below between dots label_panels summarize track
+    """,
+    "figures": """
+        BatchMates ChannelGroups Contrast Doubt Ghosts Shards Spiral Tokens Twins WeightSplit WhoShares
+    """,
+    "checks": "MISTAKES check_batch_norm compare_batch_norm",
+    "studies": "Table compare_with_submission load_uci run_trials run_uci standard_splits",
+}
+ROOM_OF = {name: room for room, names in ROOMS.items() for name in names.split()}
+__all__ = sorted(ROOM_OF)
+
+
+def __getattr__(name: str):
+    if name in ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{ROOM_OF[name]}"), name)
+    globals()[name] = value  # the next time, Python finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *ROOMS})

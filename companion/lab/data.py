@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "load_data"]
-
 
 @dataclass(frozen=True)
 class Dataset:

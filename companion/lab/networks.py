@@ -8,14 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init  # torch's own draws, one more with a bias, would give schemes other weights
 
-__all__ = ["cnn", "mlp", "recompute_statistics"]
-
 Norm = Callable[[int], nn.Module]
 
 
-def mlp(
-    inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm | None = None
-) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm | None = None) -> nn.Sequential:
     r"""A fully connected network: ``depth`` times linear, ``norm``, ReLU, then a linear layer.
 
     Weights start from He's normal distribution, variance :math:`2 / \text{fan-in}` (the last layer, which no
@@ -121,8 +117,10 @@ def recompute_statistics(network: nn.Module, x: Tensor, batch_size: int | None =
     _check_positive(batch_size=batch_size)
     network = copy.deepcopy(network).train()
     layers = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
-    settings = [{name: getattr(layer, name) for name in ("momentum", "ghost_batch_size") if hasattr(layer, name)}
-                for layer in layers]
+    settings = [
+        {name: getattr(layer, name) for name in ("momentum", "ghost_batch_size") if hasattr(layer, name)}
+        for layer in layers
+    ]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None

@@ -6,8 +6,6 @@ import torch
 
 from companion.show.plot import use_style
 
-__all__ = ["get_device", "start_session"]
-
 
 def get_device() -> torch.device:
     """The device that experiments run on: ``COMPANION_DEVICE``, or a GPU if there is one.

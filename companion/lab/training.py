@@ -13,8 +13,6 @@ from companion.lab.data import Dataset
 from companion.lab.session import get_device
 from companion.show.progress import track
 
-__all__ = ["Fit", "fit", "sweep"]
-
 SGD = partial(torch.optim.SGD, momentum=0.9)
 WINDOW = 20  # steps that a training loss is averaged over, since single batches scatter
 
@@ -111,9 +109,7 @@ def fit(
     networks = [_build(build, seed).to(device) for seed in seeds]
     template = copy.deepcopy(networks[0]).train()
     parameters, buffers = stack_module_state(networks)
-    run = torch.vmap(
-        lambda p, b, x: functional_call(template, (p, b), (x,)), in_dims=(0, 0, 0), randomness="different"
-    )
+    run = torch.vmap(lambda p, b, x: functional_call(template, (p, b), (x,)), in_dims=(0, 0, 0), randomness="different")
     updater = optimizer(list(parameters.values()), lr=learning_rate)
     batches = _batches(seeds, examples, batch_size, steps)
     losses: list[Tensor] = []
@@ -168,8 +164,7 @@ def _check(seeds: tuple[int, ...], steps: int, batch_size: int, name: str, examp
         raise ValueError(f"steps must be at least 1, but got {steps}")
     if not 1 <= batch_size <= examples:
         raise ValueError(
-            f"batch_size must lie between 1 and the {examples} training examples of {name}, "
-            f"but got {batch_size}"
+            f"batch_size must lie between 1 and the {examples} training examples of {name}, but got {batch_size}"
         )
 
 

@@ -21,8 +21,6 @@ import torch.distributed as dist
 
 from companion.lab.session import get_device
 
-__all__ = ["WorkersFailed", "joined", "run_workers"]
-
 PATIENCE = 60  # seconds that a worker waits for the others in one exchange
 GRACE = 0.5  # seconds that the others get to fail too, once one has: only then is it known who was first
 LOOK = 0.02  # seconds between two looks
@@ -95,10 +93,15 @@ def run_workers(program: str, workers: int, arguments: Sequence[str] = (), timeo
     # The notebook keeps the list of who is there, as torchrun does: it picks a free port, and nobody can take it.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(workers),
-        "LOCAL_WORLD_SIZE": str(workers), "OMP_NUM_THREADS": "1", "COMPANION_NOTEBOOK": "1",
-        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
-    }  # fmt: skip
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(workers),
+        "LOCAL_WORLD_SIZE": str(workers),
+        "OMP_NUM_THREADS": "1",
+        "COMPANION_NOTEBOOK": "1",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
     what = [program] if program.endswith(".py") else ["-m", program]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *what, *arguments, "--out", folder]
@@ -107,10 +110,16 @@ def run_workers(program: str, workers: int, arguments: Sequence[str] = (), timeo
             for rank in range(workers):
                 own = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 with open(_words(folder, rank), "wb") as stderr:
-                    crew.append(subprocess.Popen(
-                        command, env=own, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr,
-                        start_new_session=True,
-                    ))  # fmt: skip
+                    crew.append(
+                        subprocess.Popen(
+                            command,
+                            env=own,
+                            stdin=subprocess.PIPE,
+                            stdout=subprocess.DEVNULL,
+                            stderr=stderr,
+                            start_new_session=True,
+                        )
+                    )
             _watch(crew, folder, time.monotonic() + timeout, timeout)
         finally:
             _end(crew)
@@ -123,9 +132,10 @@ def _watch(crew: list[subprocess.Popen], folder: str, deadline: float, timeout: 
     while True:
         codes = [worker.poll() for worker in crew]
         failed = [
-            rank for rank, code in enumerate(codes)
+            rank
+            for rank, code in enumerate(codes)
             if code is not None and (code != 0 or not _result(folder, rank).exists())
-        ]  # fmt: skip
+        ]
         running = [rank for rank, code in enumerate(codes) if code is None]
         if not running and not failed:
             return

@@ -5,21 +5,3 @@ from companion.norms.layers import BatchNorm, GhostBatchNorm, GroupNorm, Instanc
 from companion.norms.sharing import moments, normalize, standardize
 from companion.norms.sync import SyncBatchNorm, convert_sync_batch_norm
 from companion.norms.weight import MeanOnlyBatchNorm, WeightNorm, fold_weight_norm, weight_norm
-
-__all__ = [
-    "BatchNorm",
-    "GhostBatchNorm",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "MeanOnlyBatchNorm",
-    "SyncBatchNorm",
-    "WeightNorm",
-    "convert_sync_batch_norm",
-    "data_dependent_init",
-    "fold_weight_norm",
-    "moments",
-    "normalize",
-    "standardize",
-    "weight_norm",
-]

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from companion.norms.sharing import moments, widen
 from companion.norms.weight import MeanOnlyBatchNorm, weight_normed
 
-__all__ = ["data_dependent_init"]
-
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those whose weight has its output channels on axis 0
 
 
@@ -67,8 +65,10 @@ def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
         name = names[layer]
         _check_settled(waiting)
         if layer not in unset:
-            raise ValueError(f"each layer must be used once, but {name}weight is used again in one pass: no g suits "
-                             "both uses; leave weight norm off this layer, or set its g by hand")
+            raise ValueError(
+                f"each layer must be used once, but {name}weight is used again in one pass: no g suits "
+                "both uses; leave weight norm off this layer, or set its g by hand"
+            )
         unset.remove(layer)
         g = layer.parametrizations.weight.original0
         g.fill_(1)
@@ -104,8 +104,10 @@ def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
     _check_settled(waiting)
     if unset:
         missed = ", ".join(f"{names[layer]}weight" for layer in unset)
-        raise ValueError(f"each layer must be used once, but the pass did not call {missed}; give a batch that "
-                         "reaches it, or leave weight norm off")
+        raise ValueError(
+            f"each layer must be used once, but the pass did not call {missed}; give a batch that "
+            "reaches it, or leave weight norm off"
+        )
     own, new = model.state_dict(), twin.state_dict()
     for name in changed:
         own[name].copy_(new[name])
@@ -116,18 +118,24 @@ def _settable(model: nn.Module, names: dict[nn.Module, str]) -> list[nn.Module]:
     layers = []
     for path, layer, name in weight_normed(model):
         if not isinstance(layer, LAYERS) or name != "weight":
-            raise TypeError("data-dependent initialisation knows the weights of Linear and Conv1d/2d/3d, but got "
-                            f"{name} of {type(layer).__name__} ({path or 'the model itself'}); set its g by hand")
+            raise TypeError(
+                "data-dependent initialisation knows the weights of Linear and Conv1d/2d/3d, but got "
+                f"{name} of {type(layer).__name__} ({path or 'the model itself'}); set its g by hand"
+            )
         dim = layer.parametrizations.weight[0].dim
         if dim != 0:
-            raise ValueError(f"each output channel must have its own g (dim=0), but got dim={dim} for "
-                             f"{names[layer]}weight; call weight_norm with dim=0")
+            raise ValueError(
+                f"each output channel must have its own g (dim=0), but got dim={dim} for "
+                f"{names[layer]}weight; call weight_norm with dim=0"
+            )
         layers.append(layer)
     tensors = [layer.parametrizations.weight.original0 for layer in layers]
     tensors += [layer.bias for layer in layers if layer.bias is not None]
     if len(set(map(id, tensors))) < len(tensors):
-        raise ValueError("each layer must have a g and a bias of its own, but some layers share theirs; "
-                         "no value suits both: untie them")
+        raise ValueError(
+            "each layer must have a g and a bias of its own, but some layers share theirs; "
+            "no value suits both: untie them"
+        )
     return layers
 
 
@@ -142,12 +150,16 @@ def _statistics(layer: nn.Module, t: Tensor, name: str) -> tuple[Tensor, Tensor]
     rounding = 10 * torch.finfo(t.dtype).eps * t.abs().amax([0, *range(2, t.dim())])
     varies = deviation > rounding  # False for NaN
     if not varies.all():
-        raise ValueError(f"each unit must vary over the batch, but {int((~varies).sum())} of {len(varies)} of "
-                         f"{name}weight do not (or are not finite); take more examples, or draw v again")
+        raise ValueError(
+            f"each unit must vary over the batch, but {int((~varies).sum())} of {len(varies)} of "
+            f"{name}weight do not (or are not finite); take more examples, or draw v again"
+        )
     return mean, deviation
 
 
 def _check_settled(waiting: list[tuple[str, Tensor]]) -> None:
     if waiting:
-        raise ValueError(f"{waiting[0][0]}bias must be there to take off the mean, but it is None and no "
-                         "MeanOnlyBatchNorm follows; make the layer with bias=True")
+        raise ValueError(
+            f"{waiting[0][0]}bias must be there to take off the mean, but it is None and no "
+            "MeanOnlyBatchNorm follows; make the layer with bias=True"
+        )

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from companion.norms.sharing import check_eps, check_input, check_positive_int, moments, normalize, widen
 
-__all__ = ["BatchNorm", "GhostBatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
-
 
 class Norm(nn.Module):
     """What all schemes have in common; a scheme adds :meth:`group_size`."""
@@ -48,9 +46,11 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_input(x)
         if x.shape[1] != self.num_channels:
-            raise ValueError(f"x must have this layer's {self.num_channels} channels on axis 1, but got {x.shape[1]} "
-                             f"channels in shape {tuple(x.shape)}; make the layer for {x.shape[1]} channels, "
-                             "or move the channels there with x.movedim")
+            raise ValueError(
+                f"x must have this layer's {self.num_channels} channels on axis 1, but got {x.shape[1]} "
+                f"channels in shape {tuple(x.shape)}; make the layer for {x.shape[1]} channels, "
+                "or move the channels there with x.movedim"
+            )
         wide = widen(x)
         return normalize(wide, *self.moments(wide), self.eps, self.weight, self.bias).to(x.dtype)
 
@@ -88,12 +88,19 @@ class BatchNorm(Norm):
         ([[-1.0], [1.0]], tensor([0.2000]), tensor([1.1000]))
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-                 affine: bool = True, track_running_stats: bool = True) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
         super().__init__(num_features, eps, affine)
         if momentum is not None and (not isinstance(momentum, int | float) or not 0 <= momentum <= 1):
-            raise ValueError(f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; "
-                             "torch takes 0.1")
+            raise ValueError(
+                f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; torch takes 0.1"
+            )
         self.num_features, self.momentum, self.track_running_stats = num_features, momentum, track_running_stats
         self.register_buffer("running_mean", torch.zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", torch.ones(num_features) if track_running_stats else None)
@@ -111,8 +118,10 @@ class BatchNorm(Norm):
         super().reset_parameters()
 
     def extra_repr(self) -> str:
-        return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-                f"track_running_stats={self.track_running_stats}")
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
 
     def group_size(self, x: Tensor) -> tuple[int, int]:
         return x.shape[0], 1
@@ -157,8 +166,15 @@ class GhostBatchNorm(BatchNorm):
         [-1.0, 1.0, -1.0, 1.0]
     """
 
-    def __init__(self, num_features: int, ghost_batch_size: int, eps: float = 1e-5, momentum: float | None = 0.1,
-                 affine: bool = True, track_running_stats: bool = True) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        ghost_batch_size: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         check_positive_int("ghost_batch_size", ghost_batch_size)
         self.ghost_batch_size = ghost_batch_size
@@ -168,8 +184,10 @@ class GhostBatchNorm(BatchNorm):
 
     def group_size(self, x: Tensor) -> tuple[int, int]:
         if x.shape[0] % self.ghost_batch_size:
-            raise ValueError(f"ghost_batch_size must divide the batch, but got ghost_batch_size={self.ghost_batch_size}"
-                             f" and {x.shape[0]} examples; drop the last, smaller batch, or use .eval()")
+            raise ValueError(
+                f"ghost_batch_size must divide the batch, but got ghost_batch_size={self.ghost_batch_size}"
+                f" and {x.shape[0]} examples; drop the last, smaller batch, or use .eval()"
+            )
         return self.ghost_batch_size, 1
 
 
@@ -206,9 +224,11 @@ class GroupNorm(Norm):
         super().__init__(num_channels, eps, affine)
         check_positive_int("num_groups", num_groups)
         if num_channels % num_groups:
-            raise ValueError("num_groups must divide the number of channels, "
-                             f"but got num_groups={num_groups} and {num_channels} channels; "
-                             f"take a divisor of {num_channels}")
+            raise ValueError(
+                "num_groups must divide the number of channels, "
+                f"but got num_groups={num_groups} and {num_channels} channels; "
+                f"take a divisor of {num_channels}"
+            )
         self.num_groups = num_groups
 
     def extra_repr(self) -> str:

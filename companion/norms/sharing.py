@@ -7,8 +7,6 @@ channels share their statistics; positions always do.
 import torch
 from torch import Tensor
 
-__all__ = ["moments", "normalize", "standardize"]
-
 
 def moments(x: Tensor, examples: int, channels: int) -> tuple[Tensor, Tensor]:
     r"""Mean and biased variance of each group of ``examples`` x ``channels`` x all positions.
@@ -176,6 +174,7 @@ def standardize(x: Tensor, examples: int, channels: int, eps: float = 1e-5) -> T
 
 
 def check_input(x: Tensor) -> None:
+    """Raise unless ``x`` is a floating-point tensor of shape (N, C) or (N, C, *positions)."""
     if not x.is_floating_point():
         raise TypeError(f"x must hold floating-point numbers, but got {x.dtype}; convert it with x.float()")
     if x.dim() < 2:
@@ -190,17 +189,20 @@ def check_input(x: Tensor) -> None:
 
 
 def check_positive_int(name: str, value: int) -> None:
+    """Raise unless ``value`` is a positive whole number."""
     # A traced size is a SymInt, which is no int; a bool is an int, but no count.
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < 1:
         raise ValueError(f"{name} must be a positive whole number (int), but got {value!r}; 1 is the least")
 
 
 def check_eps(eps: float) -> None:
+    """Raise unless ``eps`` is finite and not negative."""
     if not isinstance(eps, int | float) or not 0 <= eps < float("inf"):
         raise ValueError(f"eps must be a finite number, at least 0, but got eps={eps!r}; torch takes 1e-5")
 
 
 def widen(x: Tensor) -> Tensor:
+    """Return half-precision numbers in float32, all others as they are."""
     # Once for each normalization: the gradients through mean, variance and x nearly cancel, so they
     # must be summed before they are rounded.
     return x.to(torch.promote_types(x.dtype, torch.float32))

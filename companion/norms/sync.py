@@ -18,14 +18,13 @@ from torch.autograd.function import once_differentiable
 from companion.norms.layers import BatchNorm
 from companion.norms.sharing import check_input, widen
 
-__all__ = ["SyncBatchNorm", "convert_sync_batch_norm"]
-
 
 class SharedMoments(torch.autograd.Function):
     """Mean and biased variance of each channel, ``(1, C)`` each, over all workers; and the number of values."""
 
     @staticmethod
     def forward(ctx, x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, int]:
+        """Return mean, variance and count over all workers."""
         others = (0, *range(2, x.dim()))
         sums = torch.cat([x.sum(others), x.new_tensor([x.numel() // x.shape[1]])])
         dist.all_reduce(sums, group=group)
@@ -46,6 +45,7 @@ class SharedMoments(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_mean: Tensor, grad_var: Tensor, _) -> tuple[Tensor, None]:
+        """Return the gradient of x, summed over the workers."""
         x, mean = ctx.saved_tensors
         # Every worker's outputs depend on m and s²: their gradients are sums over workers. That s² depends on m
         # adds nothing: the deviations of all values from their mean sum to zero.
@@ -91,8 +91,15 @@ class SyncBatchNorm(BatchNorm):
         [[-1.0], [1.0]]
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, process_group: dist.ProcessGroup | None = None) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.process_group = process_group
 
@@ -103,8 +110,10 @@ class SyncBatchNorm(BatchNorm):
             return False
         workers = dist.get_world_size(self.process_group)
         if workers < 1:
-            raise ValueError("process_group must hold this process, but got a group without it; "
-                             "make layers only on the workers that share")
+            raise ValueError(
+                "process_group must hold this process, but got a group without it; "
+                "make layers only on the workers that share"
+            )
         return workers > 1
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,8 +132,10 @@ class SyncBatchNorm(BatchNorm):
         one = x.new_zeros(1, *[max(size, 1) for size in x.shape[1:]])
         check_input(one)
         if x.shape[1] != self.num_channels:
-            raise ValueError(f"x must have this layer's {self.num_channels} channels on axis 1, but got {x.shape[1]} "
-                             f"channels in shape {tuple(x.shape)}; give an empty shard its channels too")
+            raise ValueError(
+                f"x must have this layer's {self.num_channels} channels on axis 1, but got {x.shape[1]} "
+                f"channels in shape {tuple(x.shape)}; give an empty shard its channels too"
+            )
         wide = widen(x)
         shape = 1, -1, *[1] * (x.dim() - 2)
         mean, var = (s.reshape(shape) for s in self.moments(wide))

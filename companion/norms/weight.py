@@ -10,8 +10,6 @@ from torch.nn.utils import parametrize
 from companion.norms.layers import Norm
 from companion.norms.sharing import widen
 
-__all__ = ["MeanOnlyBatchNorm", "WeightNorm", "fold_weight_norm", "weight_norm"]
-
 
 class WeightNorm(nn.Module):
     r"""The reparameterisation itself, for ``torch.nn.utils.parametrize``: a length ``g`` and a direction ``v``.
@@ -108,17 +106,23 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
         ['bias', 'parametrizations.weight.original0', 'parametrizations.weight.original1']
     """
     if parametrize.is_parametrized(module, name):
-        raise ValueError(f"{name} must be a plain parameter, but that of {type(module).__name__} is parametrized "
-                         "already; call fold_weight_norm first, or leave it as it is")
+        raise ValueError(
+            f"{name} must be a plain parameter, but that of {type(module).__name__} is parametrized "
+            "already; call fold_weight_norm first, or leave it as it is"
+        )
     parameters = dict(module.named_parameters(recurse=False))
     if name not in parameters:
         known = ", ".join(parameters) or "none"
-        raise ValueError(f"name must be a parameter of the layer, but got name={name!r} for {type(module).__name__}, "
-                         f"which has: {known}; call weight_norm on each layer of a network")
+        raise ValueError(
+            f"name must be a parameter of the layer, but got name={name!r} for {type(module).__name__}, "
+            f"which has: {known}; call weight_norm on each layer of a network"
+        )
     axes = parameters[name].dim()
     if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or not 0 <= dim < axes):
-        raise ValueError(f"dim must be None or an axis of the weight, 0 to {axes - 1}, but got dim={dim!r}; "
-                         "0 is that of the output channels")
+        raise ValueError(
+            f"dim must be None or an axis of the weight, 0 to {axes - 1}, but got dim={dim!r}; "
+            "0 is that of the output channels"
+        )
     parametrize.register_parametrization(module, name, WeightNorm(dim))
     return module
 
@@ -191,8 +195,9 @@ class MeanOnlyBatchNorm(Norm):
     def __init__(self, num_features: int, momentum: float | None = 0.1) -> None:
         super().__init__(num_features, eps=0.0, affine=False)
         if momentum is not None and (not isinstance(momentum, int | float) or not 0 <= momentum <= 1):
-            raise ValueError(f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; "
-                             "torch takes 0.1")
+            raise ValueError(
+                f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; torch takes 0.1"
+            )
         self.num_features, self.momentum = num_features, momentum
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
@@ -213,8 +218,10 @@ class MeanOnlyBatchNorm(Norm):
         if not self.training:
             mean = self.running_mean
         elif x.shape[1] == x.numel():
-            raise ValueError("the mean must be that of at least 2 values, but got 1 per channel for x of shape "
-                             f"{tuple(x.shape)}; use a larger batch or .eval()")
+            raise ValueError(
+                "the mean must be that of at least 2 values, but got 1 per channel for x of shape "
+                f"{tuple(x.shape)}; use a larger batch or .eval()"
+            )
         else:
             mean = x.mean([0, *range(2, x.dim())])
             self._track(mean)
@@ -237,6 +244,8 @@ def weight_normed(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
         if any(isinstance(link, WeightNorm) for link in chain)
     ]
     if not found:
-        raise ValueError(f"the model must have a layer with weight norm, but {type(model).__name__} has none; "
-                         "call weight_norm on its layers")
+        raise ValueError(
+            f"the model must have a layer with weight norm, but {type(model).__name__} has none; "
+            "call weight_norm on its layers"
+        )
     return found

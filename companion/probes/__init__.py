@@ -14,29 +14,3 @@ from companion.probes.scores import (
     normalized_score,
 )
 from companion.probes.uncertainty import Classification, MonteCarloBatchNorm, Regression, mc_batch_norm
-
-__all__ = [
-    "Classification",
-    "EquivalentSchedule",
-    "MonteCarloBatchNorm",
-    "Regression",
-    "Reliability",
-    "best_constant_std",
-    "best_crps",
-    "best_log_likelihood",
-    "best_precision",
-    "effective_rate",
-    "equivalent_schedule",
-    "gaussian_crps",
-    "gaussian_log_likelihood",
-    "interval_coverage",
-    "is_scale_invariant",
-    "mc_batch_norm",
-    "mixture_log_likelihood",
-    "normalized_score",
-    "radial_and_tangential",
-    "reliability",
-    "replace_weight_decay",
-    "scale_invariant_parameters",
-    "scale_sensitivity",
-]

@@ -11,8 +11,6 @@ from torch.distributions import Normal
 from companion.norms.sharing import check_positive_int
 from companion.probes.scores import check_predictions, to_float64
 
-__all__ = ["Reliability", "interval_coverage", "reliability"]
-
 
 @dataclass(frozen=True)
 class Reliability:
@@ -98,8 +96,10 @@ def reliability(probabilities: Any, labels: Any, bins: int = 10) -> Reliability:
     probabilities = to_float64("probabilities", probabilities)
     labels = torch.as_tensor(labels, device=probabilities.device)
     if probabilities.dim() != 2 or not probabilities.numel() or labels.shape != probabilities.shape[:1]:
-        raise ValueError(f"probabilities must be (N, K) and labels (N,), but got {tuple(probabilities.shape)} and "
-                         f"{tuple(labels.shape)}; one row, and one class number, an example")  # fmt: skip
+        raise ValueError(
+            f"probabilities must be (N, K) and labels (N,), but got {tuple(probabilities.shape)} and "
+            f"{tuple(labels.shape)}; one row, and one class number, an example"
+        )
     if (probabilities < 0).any() or ((probabilities.sum(1) - 1).abs() > 1e-3).any():
         raise ValueError("probabilities must be at least 0, with sum 1 in each row, but got others; take the softmax")
     if labels.is_floating_point() or (labels < 0).any() or (labels >= probabilities.shape[1]).any():

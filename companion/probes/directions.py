@@ -9,8 +9,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["effective_rate", "radial_and_tangential"]
-
 
 def radial_and_tangential(
     vector: Tensor, weights: Tensor, dim: int | tuple[int, ...] | None = None
@@ -109,6 +107,7 @@ def _length(weights: Tensor, dim: int | tuple[int, ...] | None, keepdim: bool = 
 
 
 def check_floating(tensor: Tensor) -> None:
+    """Raise unless ``tensor`` holds floating-point numbers."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
         raise TypeError(f"weights must be tensors of floating-point numbers, but got {kind}; convert with .float()")

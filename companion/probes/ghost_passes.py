@@ -18,8 +18,6 @@ from torch.utils._pytree import tree_leaves
 
 from companion.norms import BatchNorm, moments
 
-__all__ = ["GhostPass", "PeakBytes", "find_batch_norms", "set_aside"]
-
 Statistics = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -69,11 +67,14 @@ class GhostPass(TorchFunctionMode):
         """Raise if no layer was called, or layers fewer times than statistics are given for; ``more``: than that."""
         count, expected = len(self.statistics) + more, len(self.given or self.statistics)
         if not count:
-            raise ValueError("model must call a batch norm layer, but called none of those that it has; "
-                             "hand over the part that does")  # fmt: skip
+            raise ValueError(
+                "model must call a batch norm layer, but called none of those that it has; hand over the part that does"
+            )
         if count > expected if more else count < expected:
-            raise ValueError(f"model must call batch norm as often for queries as for data, {expected} times, "
-                             f"but got {count}; take out what makes that depend on the input")  # fmt: skip
+            raise ValueError(
+                f"model must call batch norm as often for queries as for data, {expected} times, "
+                f"but got {count}; take out what makes that depend on the input"
+            )
 
     def batch_norm(self, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
         """What ``torch.nn.functional.batch_norm`` returns, but with each ghost's own statistics."""
@@ -151,8 +152,11 @@ def find_batch_norms(model: nn.Module) -> list[nn.Module]:
     found = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm | _BatchNorm)}
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         raise ValueError("model must know its sizes, but got lazy layers that do not yet; call it once before")
-    hidden = [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
-              and "BatchNorm" in module.original_name]  # fmt: skip
+    hidden = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.jit.ScriptModule) and "BatchNorm" in module.original_name
+    ]
     if hidden:
         raise TypeError(f"batch norm must not be compiled by torch.jit, but got {hidden}; hand over its source")
     if not found:
@@ -163,6 +167,8 @@ def find_batch_norms(model: nn.Module) -> list[nn.Module]:
         )
     for name, layer in found.items():
         if layer.running_mean is None:
-            raise ValueError(f"batch norm must keep running statistics, but {name or 'model'} has none, and queries "
-                             "would depend on each other; make it with track_running_stats=True")  # fmt: skip
+            raise ValueError(
+                f"batch norm must keep running statistics, but {name or 'model'} has none, and queries "
+                "would depend on each other; make it with track_running_stats=True"
+            )
     return list(found.values())

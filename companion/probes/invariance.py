@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from companion.probes.directions import check_floating
 
-__all__ = ["is_scale_invariant", "scale_invariant_parameters", "scale_sensitivity"]
-
 FACTORS = (0.5, 2.0, 10.0)
 ROOM = 1e-3  # for the epsilon of norms, in a default tolerance
 

@@ -7,8 +7,6 @@ import torch
 
 from companion.probes.scores import check_predictions, gaussian_crps, gaussian_log_likelihood
 
-__all__ = ["best_constant_std", "best_precision"]
-
 GRIDS = 200, *[20] * 7  # points, each time between the neighbours of the best before
 
 

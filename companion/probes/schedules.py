@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["EquivalentSchedule", "equivalent_schedule", "replace_weight_decay"]
-
 
 @dataclass(frozen=True)
 class EquivalentSchedule:
@@ -155,8 +153,10 @@ def replace_weight_decay(optimizer: torch.optim.SGD) -> torch.optim.lr_scheduler
             if group[name]:
                 raise ValueError(f"{name} must be off, but got {name}={group[name]}; the equivalence is for plain SGD")
         if isinstance(group["lr"], Tensor) or "initial_lr" in group:
-            raise ValueError("the rate must be a number without a scheduler, but got a tensor or one with; replace "
-                             "weight decay first, and multiply the rates of both")  # fmt: skip
+            raise ValueError(
+                "the rate must be a number without a scheduler, but got a tensor or one with; replace "
+                "weight decay first, and multiply the rates of both"
+            )
     schedules = [equivalent_schedule(g["lr"], g["weight_decay"], g["momentum"]) for g in optimizer.param_groups]
     for group, schedule in zip(optimizer.param_groups, schedules, strict=True):
         group["weight_decay"] = 0.0

@@ -13,15 +13,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-__all__ = [
-    "best_crps",
-    "best_log_likelihood",
-    "gaussian_crps",
-    "gaussian_log_likelihood",
-    "mixture_log_likelihood",
-    "normalized_score",
-]
-
 
 def gaussian_crps(y: Any, mean: Any, std: Any) -> Tensor:
     r"""Continuous ranked probability score of a normal prediction: less is better, 0 is perfect.
@@ -99,8 +90,10 @@ def mixture_log_likelihood(y: Any, samples: Any, std: Any) -> Tensor:
     """
     samples = to_float64("samples", samples)
     if samples.dim() < 1 or not len(samples):
-        raise ValueError(f"samples must have shape (T, *shape of y), T at least 1, but got {tuple(samples.shape)}; "
-                         "stack the samples along a new first axis")  # fmt: skip
+        raise ValueError(
+            f"samples must have shape (T, *shape of y), T at least 1, but got {tuple(samples.shape)}; "
+            "stack the samples along a new first axis"
+        )
     y, _, std = check_predictions(y, samples[0], std, positive=True, names=("each sample", "std"))
     each = Normal(samples, std, validate_args=False).log_prob(y)
     return each.logsumexp(0) - math.log(len(samples))
@@ -197,6 +190,7 @@ def check_predictions(
 
 
 def to_float64(name: str, value: Any) -> Tensor:
+    """Return finite numbers as a float64 tensor without a graph, or raise."""
     value = torch.as_tensor(value, dtype=torch.float64).detach()
     if not value.isfinite().all():
         raise ValueError(f"{name} must hold finite numbers, but got NaN or infinity; look where they come from")

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from companion.norms.sharing import check_positive_int
 from companion.probes.ghost_passes import GhostPass, PeakBytes, Statistics, find_batch_norms, set_aside
 
-__all__ = ["Classification", "MonteCarloBatchNorm", "Regression", "mc_batch_norm"]
-
 CACHE = 2**21  # bytes of activations that a processor keeps at hand: larger chunks are slower there
 
 
@@ -99,16 +97,26 @@ class MonteCarloBatchNorm:
                 [1., 3.]])
     """
 
-    def __init__(self, model: nn.Module, data: Tensor, batch_size: int, num_samples: int = 100, *,
-                 seed: int = 0, memory_limit: int = 2**28) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Tensor,
+        batch_size: int,
+        num_samples: int = 100,
+        *,
+        seed: int = 0,
+        memory_limit: int = 2**28,
+    ) -> None:
         self.model, self.memory_limit, self.layers = model, memory_limit, find_batch_norms(model)
         counts = {"batch_size": batch_size, "num_samples": num_samples, "memory_limit": memory_limit}
         for name, value in counts.items():
             check_positive_int(name, value)
         _check_rows("data", data)
         if batch_size > len(data):
-            raise ValueError(f"batch_size must be at most the number of examples, but got batch_size={batch_size} and "
-                             f"{len(data)} examples; take a smaller one")  # fmt: skip
+            raise ValueError(
+                f"batch_size must be at most the number of examples, but got batch_size={batch_size} and "
+                f"{len(data)} examples; take a smaller one"
+            )
         generator = torch.Generator().manual_seed(seed)
         self.batches = torch.empty(num_samples, batch_size, dtype=torch.int64)
         for batch in self.batches:
@@ -122,8 +130,10 @@ class MonteCarloBatchNorm:
             parts.insert(0, first if self.apart else pair)
         self.statistics = [tuple(map(torch.cat, zip(*call, strict=True))) for call in zip(*parts, strict=True)]
         if not all(values.isfinite().all() for call in self.statistics for values in call):
-            raise ValueError("statistics of the drawn mini-batches must be finite, but got some that are not; "
-                             "look for weights that are not, or too large")  # fmt: skip
+            raise ValueError(
+                "statistics of the drawn mini-batches must be finite, but got some that are not; "
+                "look for weights that are not, or too large"
+            )
 
     def samples(self, x: Tensor) -> Tensor:
         """The network's outputs for queries ``x``, once for each mini-batch: ``(T, N, *outputs)``.
@@ -184,8 +194,9 @@ class MonteCarloBatchNorm:
         """
         f = self.samples(x)
         if f.dim() != 3 or f.shape[-1] < 2:
-            raise ValueError(f"model must put out logits (N, K), K at least 2, but got {tuple(f.shape[1:])}; "
-                             "use samples(x) instead")  # fmt: skip
+            raise ValueError(
+                f"model must put out logits (N, K), K at least 2, but got {tuple(f.shape[1:])}; use samples(x) instead"
+            )
         each = f.softmax(-1)
         probabilities = each.mean(0)
         entropy = torch.special.entr(probabilities).sum(-1)
@@ -201,8 +212,9 @@ class MonteCarloBatchNorm:
         with PeakBytes() as held:
             statistics, _ = self._pass(rows[which], 1, given)
         if held.peak > self.memory_limit:
-            raise ValueError(f"memory_limit must hold {what}, but got {self.memory_limit} bytes; "
-                             f"take {held.peak} or more")  # fmt: skip
+            raise ValueError(
+                f"memory_limit must hold {what}, but got {self.memory_limit} bytes; take {held.peak} or more"
+            )
         return statistics, held.peak
 
     def _fitting(self, cost: int) -> int:
@@ -220,14 +232,24 @@ class MonteCarloBatchNorm:
         if not isinstance(y, Tensor):
             raise TypeError(f"model must return one tensor, but got {type(y).__name__}; wrap it in a module that does")
         if y.shape[:1] != rows.shape[:1]:
-            raise ValueError(f"model must put out one result an example, but got {tuple(y.shape)} for {len(rows)} "
-                             "examples; keep them on the first axis")  # fmt: skip
+            raise ValueError(
+                f"model must put out one result an example, but got {tuple(y.shape)} for {len(rows)} "
+                "examples; keep them on the first axis"
+            )
         asked.check()
         return asked.statistics, y
 
 
-def mc_batch_norm(model: nn.Module, data: Tensor, x: Tensor, batch_size: int, num_samples: int = 100, *,
-                  seed: int = 0, memory_limit: int = 2**28) -> Tensor:
+def mc_batch_norm(
+    model: nn.Module,
+    data: Tensor,
+    x: Tensor,
+    batch_size: int,
+    num_samples: int = 100,
+    *,
+    seed: int = 0,
+    memory_limit: int = 2**28,
+) -> Tensor:
     """Samples of a network's output for queries ``x``, in one call: see :class:`MonteCarloBatchNorm`.
 
     Introduced in:

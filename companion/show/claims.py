@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Claim", "Criterion", "Measured", "above", "at_least", "at_most", "below", "between", "summarize"]
-
 MIME = "application/vnd.udl-companion.claim+json"
 
 

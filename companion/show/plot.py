@@ -6,8 +6,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-__all__ = ["INK", "MUTED", "SCHEMES", "Scheme", "band", "dots", "label_panels", "use_style"]
-
 INK, MUTED, PAPER = "#22303C", "#7A8794", "#FFFFFF"
 
 

@@ -7,8 +7,6 @@ from typing import TypeVar
 from IPython import get_ipython
 from IPython.display import display
 
-__all__ = ["track"]
-
 Item = TypeVar("Item")
 WIDTH = 30
 

@@ -1,0 +1,1 @@
+"""Sets as an author writes them, student versions, a learner's workbook."""

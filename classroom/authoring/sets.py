@@ -1,0 +1,111 @@
+"""The exercise sets: where they lie, and which tasks they hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+
+class SetError(ValueError):
+    """A set that is not there, or that is no set; the message is one for the command line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell that earns points: its answer's name, its points, and whether a person gives them."""
+
+    name: str
+    points: float
+    manual: bool
+    grade_id: str
+
+
+@dataclass(frozen=True)
+class ExerciseSet:
+    """A set's source: the notebook with solutions and hidden tests."""
+
+    name: str
+    path: Path
+    notebook: NotebookNode
+    tasks: tuple[Task, ...]
+
+    @property
+    def points(self) -> float:
+        """The most that one can score."""
+        return sum(task.points for task in self.tasks)
+
+
+def solutions_folder(folder: str | Path | None = None) -> Path:
+    """The folder that holds a folder for each set: the one given, or that of this checkout, below ``notebooks``.
+
+    Raises:
+        SetError: If there is no such folder.
+    """
+    found = Path(folder) if folder else Path(__file__).parents[2] / "notebooks" / "solutions"
+    if not found.is_dir():
+        hint = "" if folder else " Install companion from a checkout (pip install -e .), or name the sets' folder."
+        raise SetError(f"there is no folder {found} of exercise sets.{hint}")
+    return found
+
+
+def set_names(folder: str | Path | None = None) -> list[str]:
+    """The names of all sets in a folder (see :func:`solutions_folder`), in order."""
+    return sorted(path.parent.name for path in solutions_folder(folder).glob("*/*.ipynb") if _is_source(path))
+
+
+def find_set(name: str | Path, folder: str | Path | None = None) -> Path:
+    """The source notebook of a set, by its name, the start of its name (``01``), its folder or its own path."""
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
+    if path.name and (path / f"{path.name}.ipynb").is_file():
+        return path / f"{path.name}.ipynb"
+    names = set_names(folder)
+    matching = [each for each in names if each == str(name)] or [each for each in names if each.startswith(str(name))]
+    if len(matching) != 1:
+        what = "no exercise set" if not matching else "more than one exercise set"
+        raise SetError(f"{what} is called {str(name)!r}. There are: {', '.join(names) or 'none'}.")
+    return solutions_folder(folder) / matching[0] / f"{matching[0]}.ipynb"
+
+
+def read_set(name: str | Path, folder: str | Path | None = None) -> ExerciseSet:
+    """A set by its name or its path (see :func:`find_set`).
+
+    Raises:
+        SetError: If it is not found, or is not a notebook with graded cells.
+
+    Example:
+        >>> from classroom.authoring.sets import read_set
+        >>> [task.name for task in read_set("01_batch_norm").tasks]
+        ['standardize_batch', 'batches_until', 'backward', 'Repaired', 'explain']
+    """
+    path = find_set(name, folder)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise SetError(f"{path} cannot be read as a notebook: {type(error).__name__}") from error
+    tasks = []
+    for cell in notebook.cells:
+        about = cell.metadata.get("nbgrader", {})
+        if about.get("grade"):
+            name = about["grade_id"].removesuffix("-test")
+            tasks.append(Task(name, float(about["points"]), bool(about["solution"]), about["grade_id"]))
+    if not tasks:
+        raise SetError(f"{path} has no graded cell, so it is no exercise set.")
+    return ExerciseSet(path.stem, path, notebook, tuple(tasks))
+
+
+def set_of(notebook: NotebookNode, folder: str | Path | None = None) -> str | None:
+    """The set that a submission belongs to: the one with most of the names of its graded cells, if any has one."""
+    names = {cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells}
+    shared = {}
+    for name in set_names(folder):
+        known = {cell.metadata.get("nbgrader", {}).get("grade_id") for cell in read_set(name, folder).notebook.cells}
+        shared[name] = len((names & known) - {None})
+    best = max(shared, key=shared.get, default=None)
+    return best if best and shared[best] else None
+
+
+def _is_source(path: Path) -> bool:
+    return path.stem == path.parent.name and not path.parent.name.startswith(".")

@@ -1,0 +1,1 @@
+"""Scores, feedback and a table for a class."""

@@ -1,0 +1,1 @@
+"""What a class handed in. Everything here is hostile data."""

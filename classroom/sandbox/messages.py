@@ -1,0 +1,133 @@
+"""Messages between the process that judges and the one that runs a submission: plain data, and never a pickle."""
+
+import json
+import socket
+import struct
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LARGEST = 2**26  # bytes of a message: 64 MB
+LENGTH = struct.Struct("!QQ")  # of a message, and of its text within
+DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class TooLate(Exception):
+    """The other side has not answered in time."""
+
+
+class BadMessage(Exception):
+    """What came is not a message, or is a larger one than anybody should send."""
+
+
+def send(link: socket.socket, value: Any, deadline: float | None = None) -> None:
+    """Send plain data."""
+    try:
+        _set_timeout(link, deadline)
+        link.sendall(encode(value))
+    except TimeoutError:
+        raise TooLate from None
+    except OSError as error:
+        raise Closed from error
+
+
+def receive(link: socket.socket, deadline: float | None = None) -> Any:
+    """The next message.
+
+    Args:
+        link: One end of a pair of sockets.
+        deadline: On the clock of time.monotonic; None waits for ever.
+
+    Raises:
+        Closed, TooLate, BadMessage: Whatever the other side sends or does, it is one of these.
+    """
+    length, text = LENGTH.unpack(_read(link, LENGTH.size, deadline))
+    if length > LARGEST or text > length:
+        raise BadMessage(f"it is longer than {LARGEST >> 20} MB")
+    return _decode(_read(link, length, deadline), text)
+
+
+def encode(value: Any) -> bytes:
+    """Plain data as bytes: its text as JSON, then the numbers of its tensors.
+
+    Example:
+        >>> decode(encode({"x": (1, None), 2: torch.tensor([[1.0, 2.0]])}))
+        {'x': (1, None), 2: tensor([[1., 2.]])}
+    """
+    blobs: list[bytes] = []
+    text = json.dumps(_pack(value, blobs)).encode()
+    return LENGTH.pack(len(text) + sum(map(len, blobs)), len(text)) + text + b"".join(blobs)
+
+
+def decode(data: bytes) -> Any:
+    """The plain data in bytes that :func:`encode` made."""
+    _, text = LENGTH.unpack(data[: LENGTH.size])
+    return _decode(bytearray(data[LENGTH.size :]), text)
+
+
+def _decode(data: bytearray, text: int) -> Any:
+    try:
+        return _unpack(json.loads(data[:text]), memoryview(data)[text:])
+    except Exception as error:  # nothing that the other side sends may do more than this
+        raise BadMessage(f"it cannot be read ({type(error).__name__})") from None
+
+
+def _pack(value: Any, blobs: list[bytes]) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        numbers = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        start = sum(map(len, blobs))
+        blobs.append(numbers)
+        return {"tensor": [str(value.dtype), list(value.shape), start, len(numbers), value.requires_grad]}
+    if isinstance(value, list | tuple):
+        return {"list" if isinstance(value, list) else "tuple": [_pack(part, blobs) for part in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_pack(key, blobs), _pack(part, blobs)] for key, part in value.items()]}
+    raise TypeError(f"a {type(value).__name__} is not plain data")
+
+
+def _unpack(value: Any, numbers: memoryview) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, parts),) = value.items()
+    if kind == "tensor":
+        dtype, shape, start, length, requires_grad = parts
+        own = bytearray(numbers[start : start + length])  # frombuffer refuses an empty one
+        tensor = torch.frombuffer(own, dtype=DTYPES[dtype]) if own else torch.empty(0, dtype=DTYPES[dtype])
+        return tensor.reshape(shape).requires_grad_(requires_grad)
+    if kind == "dict":
+        return {_unpack(key, numbers): _unpack(part, numbers) for key, part in parts}
+    return {"list": list, "tuple": tuple}[kind](_unpack(part, numbers) for part in parts)
+
+
+def _read(link: socket.socket, count: int, deadline: float | None) -> bytearray:
+    data = bytearray()
+    while len(data) < count:
+        try:
+            _set_timeout(link, deadline)
+            part = link.recv(min(count - len(data), 2**20))
+        except TimeoutError:
+            raise TooLate from None
+        except OSError as error:
+            raise Closed from error
+        if not part:
+            raise Closed
+        data += part
+    return data
+
+
+def _set_timeout(link: socket.socket, deadline: float | None) -> None:
+    if deadline is None:
+        link.settimeout(None)
+    else:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        link.settimeout(left)

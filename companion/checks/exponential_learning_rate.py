@@ -1,0 +1,264 @@
+"""Checks for the exercises of chapter 10, a growing rate in place of weight decay."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from companion.checks.comparing import distance, draw, expect, name_of, watch
+from companion.checks.observing import call
+from companion.probes import equivalent_schedule
+
+Numbers = tuple[float, float, float]  # learning rate, weight decay, momentum
+
+
+def check_steps_to_double(answer: Callable, settings: Sequence[Numbers] = ((0.2, 0.01, 0.5), (0.1, 0.02, 0.9))) -> None:
+    """``answer(learning_rate, weight_decay, momentum)`` predicts when the twin's rate has doubled; a loop counts."""
+    for eta, lam, mu in settings:
+        alpha = equivalent_schedule(eta, lam, mu).alpha
+        steps = {
+            "The rate grows by 1 / α² at each step; 1 / α is how the weights grow.": _doublings(alpha, 1),
+            "Momentum is left out. It adds up the decay of many steps, so α is the root of a quadratic equation.": _doublings(
+                1 - eta * lam
+            ),
+            "The quadratic equation has two roots; the larger one is the right one.": _doublings(mu / alpha),
+            "1 - α is λη / (1 - μ) only nearly. Solve the quadratic equation.": math.log(2)
+            * (1 - mu)
+            / (2 * eta * lam),
+            "Take the natural logarithm of 2 over that of the growth; 1 / (growth - 1) is when it has grown by e.": 1
+            / (alpha**-2 - 1),
+        }
+        mistakes = {sentence: math.ceil(number) for sentence, number in steps.items()}
+        exact = _doublings(alpha)
+        mistakes |= {
+            "A number of steps is whole: round up.": exact,
+            "One step too few: after it the rate has not doubled yet. Round up.": math.ceil(exact) - 1,
+            "One step too many: step 0 has its own rate, and it is that which doubles.": math.ceil(exact) + 1,
+        }
+        got = watch(call, answer, eta, lam, mu)
+        expect(f"momentum {mu}", got, _count(eta, lam, mu), mistakes, tolerance=1e-6)
+
+
+def _doublings(alpha: float, power: int = 2) -> float:
+    return math.log(2) / (-power * math.log(alpha))
+
+
+def _count(eta: float, lam: float, mu: float) -> int:
+    schedule, step = equivalent_schedule(eta, lam, mu), 0
+    while schedule.rate(step) < 2 * schedule.rate(0):
+        step += 1
+    return step
+
+
+def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2, 0.1, 0.5), seed: int = 0) -> None:
+    """``answer(clip, step, alpha)`` predicts where the twin must clip its gradient; both are trained."""
+    (eta, lam, mu), steps = numbers, range(15)
+    schedule = equivalent_schedule(*numbers)
+    alpha = schedule.alpha
+    got = watch(_thresholds, answer, clip, len(steps), alpha)
+    for threshold in got:
+        if distance(threshold, 0.0) == math.inf:
+            expect(name_of(answer), threshold, 0.0, {})  # says what is given where a number is wanted
+
+    def twin(thresholds: list) -> Tensor:
+        w = _start(seed)
+        rates = [schedule.rate(t) for t in steps]
+        return _train(w, rates, mu, buffer=schedule.initial_momentum(w), clips=thresholds, seed=seed)
+
+    want = _train(_start(seed), [eta for _ in steps], mu, decay=lam, clips=[clip for _ in steps], seed=seed)
+    factors = {
+        "The threshold stays as it is. But the twin's gradients get shorter, and in the end none would be clipped.": lambda t: (
+            1.0
+        ),
+        "The threshold grows. But longer weights have shorter gradients.": lambda t: alpha**-t,
+        "The threshold falls too fast: the gradient shrinks by as much as the weights grow, not by its square.": lambda t: (
+            alpha ** (2 * t)
+        ),
+        "The threshold grows with the rate. But it is compared with a gradient, before the rate comes in.": lambda t: (
+            alpha ** (-2 * t)
+        ),
+        "One step early: at step 0 both runs have the same weights, and the same gradient.": lambda t: alpha ** (t + 1),
+        "It shrinks by a constant amount. Each step multiplies.": lambda t: 1 - t * (1 - alpha),
+    }
+    mistakes = {sentence: twin([clip * factor(t) for t in steps]) for sentence, factor in factors.items()}
+    expect("logits of run and twin", twin(got), want, mistakes)
+
+
+def _thresholds(answer: Callable, clip: float, steps: int, alpha: float) -> list:
+    return [answer(clip, step, alpha) for step in range(steps)]
+
+
+PUSH = "The push has the wrong sign: the weights are on their way outward, and a step goes against the buffer."
+LATE = "Each rate comes one step late. The rate of step t must be set before step t is taken."
+LAST = "The last layer is not scale-invariant: it keeps its constant rate, and its weight decay."
+
+
+def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), steps: int = 12, seed: int = 0) -> None:
+    """``answer(loss, hidden, last, …, steps)`` trains, without decay on ``hidden``, the twin of a run with decay."""
+    name = name_of(answer)
+    run, twin = (_both_layers(numbers, steps, seed, growing=growing) for growing in (False, True))
+    broken = {}
+    for push, late, last in product((True, False), repeat=3):  # all three bugs first, and at the end none
+        left = [sentence for sentence, is_left in ((PUSH, push), (LATE, late), (LAST, last)) if is_left]
+        many = f"{len(left)} bugs are left. " if len(left) > 1 else ""
+        options = {"push": -1.0 if push else 1.0, "late": late, "last_grows": last}
+        broken[many + " ".join(left)] = _both_layers(numbers, steps, seed, **options)
+    del broken[""]
+    mistakes = broken | {
+        "There is no push: the buffer starts at zero.": _both_layers(numbers, steps, seed, push=0.0),
+        "The last layer has lost its weight decay.": _both_layers(numbers, steps, seed, last_decays=False),
+        "The last layer is not trained any more. It keeps its constant rate, and its weight decay.": _both_layers(
+            numbers, steps, seed, last_learns=False
+        ),
+        "This is the run with weight decay itself. The hidden layer is to be trained without decay.": run,
+        "Nothing has moved: change hidden and last in place.": [_start(seed), _start(seed, last=True)],
+    }
+    expect(name, watch(_trained, answer, *numbers, steps, seed), twin, mistakes, tolerance=1e-8)
+
+
+def _trained(answer: Callable, eta: float, lam: float, mu: float, steps: int, seed: int) -> list:
+    """Both layers' weights after the answer has trained them."""
+    hidden, last = _start(seed).requires_grad_(), _start(seed, last=True).requires_grad_()
+    answer(lambda hidden, last: _loss(hidden, last, seed), hidden, last, eta, lam, mu, steps)
+    return [hidden, last]
+
+
+def _both_layers(
+    numbers: Numbers,
+    steps: int,
+    seed: int,
+    *,
+    growing: bool = True,
+    push: float = 1.0,
+    late: bool = False,
+    last_grows: bool = False,
+    last_decays: bool = True,
+    last_learns: bool = True,
+) -> list[Tensor]:
+    """Both layers' weights after the twin was trained, with a mistake; or the run with weight decay."""
+    (eta, lam, mu), schedule = numbers, equivalent_schedule(*numbers)
+    hidden, last = _start(seed), _start(seed, last=True)
+    rates = [schedule.rate(t) for t in range(steps)]
+    if late:
+        rates = [eta, *rates[:-1]]
+    if not growing:
+        rates = [eta] * steps
+    v = push * schedule.initial_momentum(hidden) if growing else torch.zeros_like(hidden)
+    u = torch.zeros_like(last)
+    for rate in rates:
+        g, h = _gradients(hidden, last, seed)
+        v = mu * v + g + (0 if growing else lam) * hidden
+        u = mu * u + h + (lam if last_decays and not last_grows else 0) * last
+        hidden = hidden - rate * v
+        last = last - last_learns * (rate if last_grows else eta) * u
+    return [hidden, last]
+
+
+def check_decoupled_twin(answer: Callable, numbers: Numbers = (0.3, 0.1, 0.4), seed: int = 0) -> None:
+    """``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum; both are trained."""
+    eta, lam, mu = numbers
+    alpha = 1 - eta * lam
+    alone = {
+        "The first rate is not η: the very first step has to be divided by the new length, too.": (eta, alpha**-2, 0),
+        "The first rate is larger than η, not smaller.": (eta * alpha, alpha**-2, 0),
+        "The rate grows too slowly: one factor 1 / α is the gradient's, and one is the longer weights'.": (
+            eta / alpha,
+            1 / alpha,
+            0,
+        ),
+        "The rate must grow, not fall.": (eta / alpha, alpha**2, 0),
+        "The first rate is not η, and the growth has two factors: one is the gradient's, one the longer weights'.": (
+            eta,
+            1 / alpha,
+            0,
+        ),
+        "Growth is what the rate is multiplied with, and not what is added to 1.": (eta / alpha, alpha**-2 - 1, 0),
+    }
+    _expect_twin(answer, (eta, lam, 0.0), alone, seed)
+    root = equivalent_schedule(*numbers).alpha  # of coupled decay
+    with_momentum = {
+        "Rate and growth are right. But the buffer holds old gradients, of a time when the weights were shorter, so "
+        "the twin's momentum is not μ.": (eta / alpha, alpha**-2, mu),
+        "The momentum goes the wrong way: old gradients are too long for the weights of today.": (
+            eta / alpha,
+            alpha**-2,
+            mu / alpha,
+        ),
+        "The momentum has one factor of α, not two: the buffer is made of gradients, which shrink by α a step.": (
+            eta / alpha,
+            alpha**-2,
+            mu * alpha**2,
+        ),
+        "The twin needs a momentum, too.": (eta / alpha, alpha**-2, 0.0),
+        "α here is not the root of the quadratic equation: decay does not go through the buffer.": (
+            eta / root,
+            root**-2,
+            mu,
+        ),
+        "α here is not the root of the quadratic equation, as decay does not go through the buffer; the momentum's "
+        "factor is right.": (eta / root, root**-2, mu * root),
+    }
+    _expect_twin(answer, numbers, with_momentum, seed)
+
+
+def _expect_twin(answer: Callable, numbers: Numbers, mistakes: dict[str, Numbers], seed: int) -> None:
+    (eta, lam, mu), steps = numbers, 12
+    got = watch(call, answer, *numbers)
+    if distance(got, [0.0] * 3) == math.inf:
+        expect(name_of(answer), got, [0.0] * 3, {})  # says what is given where three numbers are wanted
+
+    def twin(rate: float, growth: float, momentum: float) -> Tensor:
+        growths = [torch.as_tensor(growth, dtype=torch.float64) ** t for t in range(steps)]  # may be infinite
+        return _train(_start(seed), [rate * growth for growth in growths], momentum, seed=seed)
+
+    want = _train(_start(seed), [eta] * steps, mu, decoupled=lam, seed=seed)
+    runs = {sentence: twin(*wrong) for sentence, wrong in mistakes.items()}
+    expect(f"logits of run and twin, momentum {mu}", twin(*got), want, runs)
+
+
+# A network of two layers, the first one normalized over the batch without an epsilon.
+
+
+def _start(seed: int, last: bool = False) -> Tensor:
+    return draw(6, 3, seed=seed + 1, offset=0.0) if last else draw(4, 6, seed=seed, offset=0.0)
+
+
+def _logits(hidden: Tensor, last: Tensor, seed: int) -> Tensor:
+    h = draw(20, 4, seed=seed + 2) @ hidden
+    h = (h - h.mean(0)) / h.var(0, correction=0).sqrt()
+    return (h + 0.5).relu() @ last
+
+
+def _loss(hidden: Tensor, last: Tensor, seed: int) -> Tensor:
+    return functional.cross_entropy(_logits(hidden, last, seed), torch.arange(20) % 3)
+
+
+def _gradients(hidden: Tensor, last: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    layers = [tensor.detach().requires_grad_() for tensor in (hidden, last)]
+    return torch.autograd.grad(_loss(*layers, seed), layers)
+
+
+def _train(
+    w: Tensor,
+    rates: list[float],
+    momentum: float,
+    *,
+    decay: float = 0.0,
+    decoupled: float = 0.0,
+    buffer: Any = 0.0,
+    clips: list[float] | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Train the first layer by SGD: logits at the end."""
+    last, v = _start(seed, last=True), buffer
+    for step, rate in enumerate(rates):
+        g = _gradients(w, last, seed)[0]
+        if clips is not None:
+            g = g * (clips[step] / g.norm()).clamp(max=1)
+        v = momentum * v + g + decay * w
+        w = (1 - rate * decoupled) * w - rate * v
+    return _logits(w, last, seed)

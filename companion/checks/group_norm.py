@@ -1,0 +1,228 @@
+"""Checks for the exercises of chapter 5, group norm."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from companion.checks.comparing import draw, expect, expect_call, name_of, watch
+from companion.checks.observing import call
+from companion.norms import GroupNorm
+
+EPS = 0.1  # so large that it shows where it was put
+
+
+def check_group_norm_last(
+    answer: Callable,
+    examples: int = 3,
+    positions: tuple[int, ...] = (4, 5),
+    channels: int = 6,
+    num_groups: int = 2,
+    seed: int = 0,
+) -> None:
+    """``answer(x, num_groups, eps)`` is group norm of ``x``, ``(N, *positions, C)``."""
+    x = draw(examples, channels, *positions, seed=seed).movedim(1, -1).contiguous()
+    size, last = channels // num_groups, x.dim()
+    places = tuple(range(1, last - 1))
+    groups = x.unflatten(-1, (num_groups, size))
+    share = (*places, last)
+    mean, var = groups.mean(share, keepdim=True), groups.var(share, correction=0, keepdim=True)
+    n = x[0].numel() // num_groups
+    ways = {
+        "A group is cut from memory, not from the channels: reshape(len(x), num_groups, -1) wants them on axis 1.": _standardize(
+            x.reshape(examples, num_groups, -1), -1
+        ),
+        "A group is a run of neighbouring channels; yours takes every num_groups-th channel.": _standardize(
+            x.unflatten(-1, (size, num_groups)), (*places, last - 1)
+        ),
+        "num_groups is the number of groups; you took it as the number of channels in one.": _standardize(
+            x.unflatten(-1, (size, num_groups)), share
+        ),
+        "All positions of an example share, too; you normalized each position by itself.": _standardize(groups, last),
+        "What else is in the batch has no say; you averaged over the examples.": _standardize(groups, (0, *share)),
+        "Each channel has a mean of its own here: that is instance norm.": _standardize(x, places),
+        "All channels share here: that is layer norm.": _standardize(x, (*places, last - 1)),
+        "The variance is divided by n, not n - 1.": (groups - mean) / (var * n / (n - 1) + EPS).sqrt(),
+        "eps is added to the variance, inside the square root.": (groups - mean) / (var.sqrt() + EPS),
+        "eps is missing: add it to the variance.": (groups - mean) / var.sqrt(),
+        "Divide by the standard deviation, not by the variance.": (groups - mean) / (var + EPS),
+    }
+    mistakes = {sentence: value.reshape(x.shape) for sentence, value in ways.items()}
+    want = F.group_norm(x.movedim(-1, 1), num_groups, eps=EPS).movedim(1, -1)
+    mistakes["The values are right, but the channels must go back to the last axis."] = want.movedim(-1, 1)
+    expect_call(answer, (x, num_groups, EPS), want, mistakes)
+
+
+def _standardize(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    mean, var = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+    return (x - mean) / (var + EPS).sqrt()
+
+
+def check_loudness_after(
+    answer: Callable, cases: tuple[tuple[int, int, float], ...] = ((12, 3, 5.0), (8, 4, 0.5))
+) -> None:
+    """``answer(channels, num_groups, times)`` predicts three loudnesses; torch's group norm shows them."""
+    for channels, num_groups, times in cases:
+        size = channels // num_groups
+        rest = size - 1
+        quieter = (size / (times**2 + rest)) ** 0.5
+        mistakes = {
+            "All channels of a group are divided by one number. The loud one moves it, and with it the neighbours.": [
+                times,
+                1,
+                1,
+            ],
+            "Every channel comes out at 1 only if it is a group of its own. Here the loud one shares.": [1, 1, 1],
+            "The loud channel is not brought back to 1: it stays `times` as loud as its neighbours.": [1, 1 / times, 1],
+            "A group has channels / num_groups channels, not num_groups.": _shares(times, num_groups),
+            "Other groups have their own statistics. Only in layer norm do all channels share.": [
+                *_shares(times, channels)[:2],
+                _shares(times, channels)[1],
+            ],
+            "Variances are averaged, not standard deviations: square the loudness first.": [
+                times * size / (times + rest),
+                size / (times + rest),
+                1,
+            ],
+            "`times` as loud means times² the variance.": [
+                times * (size / (times + rest)) ** 0.5,
+                (size / (times + rest)) ** 0.5,
+                1,
+            ],
+            "Divide by the standard deviation, not by the variance: the root is missing.": [
+                times * quieter**2,
+                quieter**2,
+                1,
+            ],
+            "The group's variance is the mean of its channels', not their sum.": [
+                times / (times**2 + rest) ** 0.5,
+                1 / (times**2 + rest) ** 0.5,
+                1,
+            ],
+            "The order is: this channel, its neighbour, a channel of another group.": [quieter, times * quieter, 1],
+        }
+        name = f"{channels} channels, {num_groups} groups, {times} times as loud"
+        got, want = watch(call, answer, channels, num_groups, times), _measured(channels, num_groups, times)
+        expect(name, got, want, mistakes, tolerance=1e-6)
+
+
+def _shares(times: float, size: int) -> list[float]:
+    quieter = (size / (times**2 + size - 1)) ** 0.5
+    return [times * quieter, quieter, 1]
+
+
+def _measured(channels: int, num_groups: int, times: float) -> list[float]:
+    """Loudness after torch's group norm: of the first channel, its neighbour, and the last channel."""
+    x = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(channels, 4)
+    x[0] *= times
+    loudness = F.group_norm(x[None], num_groups, eps=0.0)[0].std(-1, correction=0)
+    return loudness[[0, 1, -1]].tolist()
+
+
+def check_backward(
+    answer: Callable, examples: int = 2, channels: int = 6, positions: int = 3, num_groups: int = 2, seed: int = 0
+) -> None:
+    """``answer(grad_y, x, gamma, num_groups, eps)`` is the gradient of group norm's input, ``(N, C, P)``."""
+    x, grad_y = (draw(examples, channels, positions, seed=seed + step) for step in range(2))
+    gamma = draw(channels, seed=seed + 2)
+    grad_hat, column = grad_y * gamma[:, None], gamma[:, None]
+    leaf = x.clone().requires_grad_()
+    (want,) = torch.autograd.grad(F.group_norm(leaf, num_groups, gamma, eps=EPS), leaf, grad_y)
+    n = x[0].numel() // num_groups
+    every = x.transpose(0, 1)  # channels in the place of examples: their layer norm is batch norm
+    mistakes = {
+        "gamma differs within a group: multiply it in before you average, not at the end. (In batch norm both agree.)": column
+        * _gradient(grad_y, x, num_groups),
+        "gamma is missing: the loss reaches the standardized values through it.": _gradient(grad_y, x, num_groups),
+        "The mean depends on x, too. Its path is missing.": _gradient(grad_hat, x, num_groups, mean=0),
+        "The variance depends on x, too. Its path is missing.": _gradient(grad_hat, x, num_groups, var=0),
+        "Mean and variance depend on x, too. Both paths are missing.": _gradient(
+            grad_hat, x, num_groups, mean=0, var=0
+        ),
+        "The paths through mean and variance are means over the group, not sums.": _gradient(
+            grad_hat, x, num_groups, mean=n, var=n
+        ),
+        "It is still to be divided by the standard deviation.": _gradient(grad_hat, x, num_groups, divide=False),
+        "You averaged over each channel by itself; its whole group shares.": _gradient(grad_hat, x, channels),
+        "You averaged over all channels of an example; only those of a group share.": _gradient(grad_hat, x, 1),
+        "You averaged over the batch; each example has statistics of its own.": _gradient(
+            grad_hat.transpose(0, 1), every, 1
+        ).transpose(0, 1),
+    }
+    expect_call(answer, (grad_y, x, gamma, num_groups, EPS), want, mistakes)
+
+
+def _gradient(grad_hat: Tensor, x: Tensor, num_groups: int, mean: int = 1, var: int = 1, divide: bool = True) -> Tensor:
+    """The gradient of x, with each path as often as wished."""
+    h, g = (part.reshape(len(part), num_groups, -1) for part in (x, grad_hat))
+    std = (h.var(-1, correction=0, keepdim=True) + EPS).sqrt()
+    hat = (h - h.mean(-1, keepdim=True)) / std
+    g = g - mean * g.mean(-1, keepdim=True) - var * hat * (g * hat).mean(-1, keepdim=True)
+    return (g / std if divide else g).reshape(x.shape)
+
+
+def check_to_group_norm(answer: Callable, widths: tuple[int, ...] = (8, 12, 4), size: int = 2, seed: int = 0) -> None:
+    """``answer(model, size)`` puts group norm in place of each batch norm, and keeps scale, offset and eps."""
+    got, want = (watch(swapped, swap, list(widths), size, seed) for swap in (answer, _swap))
+    name = name_of(answer)
+    if got is None:
+        raise AssertionError(f"{name}: it gave None. Is there a return?")
+    if got["left"]:
+        raise AssertionError(
+            f"{name}: a batch norm is left. model.named_children() does not look inside what it finds: go deeper."
+        )
+    count = {
+        "The first number of nn.GroupNorm is how many groups there are; `size` is how many channels one has.": [size]
+        * len(widths)
+    }
+    expect(f"{name}: num_groups of each layer", got["groups"], want["groups"], count)
+    default = {"A batch norm's eps is not kept: you have the default.": [1e-5] * len(widths)}
+    expect(f"{name}: eps of each layer", got["eps"], want["eps"], default)
+    for key, fill in (("weight", torch.ones), ("bias", torch.zeros)):
+        new = {f"The {key} is a new layer's. Hand on the parameters of the batch norm.": [fill(c) for c in widths]}
+        expect(f"{name}: {key} of each layer", got[key], want[key], new)
+    expect(f"{name}: output of the model", got["output"], want["output"], {})
+
+
+def swapped(answer: Callable, widths: list[int], size: int, seed: int) -> dict | None:
+    """What an answer makes of a model whose batch norms stand at three depths."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = answer(_model(*widths), size)
+        x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    if model is None:
+        return None
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"it must return the model, but gave a {type(model).__name__}")
+    model = model.double()  # whatever the dtype of a new layer is
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.GroupNorm | GroupNorm)]
+    return {
+        "left": sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()),
+        "groups": [layer.num_groups for layer in layers],
+        "eps": [layer.eps for layer in layers],
+        "weight": [layer.weight for layer in layers],
+        "bias": [layer.bias for layer in layers],
+        "output": [model.train()(x), model.eval()(x)],
+    }
+
+
+def _model(first: int, second: int, third: int) -> nn.Module:
+    block = nn.Sequential(nn.Conv2d(3, first, 3, bias=False), nn.BatchNorm2d(first, eps=0.5), nn.ReLU())
+    deep = nn.Sequential(nn.Sequential(nn.Conv2d(second, third, 1), nn.BatchNorm2d(third, eps=0.125)), nn.ReLU())
+    norm = nn.BatchNorm2d(second, eps=0.25)
+    model = nn.Sequential(block, nn.Conv2d(first, second, 3, bias=False), norm, nn.ReLU(), deep)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model
+
+
+def _swap(model: nn.Module, size: int) -> nn.Module:
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                new = nn.GroupNorm(layer.num_features // size, layer.num_features, layer.eps)
+                new.weight, new.bias = layer.weight, layer.bias
+                setattr(parent, name, new)
+    return model

@@ -1,0 +1,258 @@
+"""Checks for the exercises of chapter 6, instance norm."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from companion.checks.comparing import draw, expect, expect_call, name_of, watch
+from companion.checks.observing import call, kind_of
+from companion.norms import InstanceNorm, LayerNorm
+
+
+def check_adopt(
+    answer: Callable,
+    examples: int = 2,
+    channels: int = 3,
+    sizes: tuple[tuple[int, int], ...] = ((4, 5), (3, 6)),
+    seed: int = 0,
+) -> None:
+    """``answer(x, style, eps)`` gives each channel of ``x`` the mean and the deviation that it has in ``style``."""
+    x, style = (draw(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
+    eps, area = 0.1, (2, 3)  # an ε that large shows where it was put
+    n, k = x[0, 0].numel(), style[0, 0].numel()
+    mean, new_mean = x.mean(area, keepdim=True), style.mean(area, keepdim=True)
+    var, new_var = (h.var(area, correction=0, keepdim=True) for h in (x, style))
+    hat, new_std = (x - mean) / (var + eps).sqrt(), new_var.sqrt()
+    over = {name: _moments(x, style, axes) for name, axes in (("image", (1, 2, 3)), ("batch", (0, 2, 3)))}
+    mistakes = {
+        "You gave `style` the look of `x`; it goes the other way round.": (style - new_mean)
+        / (new_var + eps).sqrt()
+        * var.sqrt()
+        + mean,
+        "Each channel has a mean and a deviation of its own; yours share one over the whole image.": _adopt(
+            *over["image"], x, eps
+        ),
+        "Each image follows its own style; you averaged over the batch.": _adopt(*over["batch"], x, eps),
+        "Variances here are divided by the number of positions: correction=0.": (x - mean)
+        / (var * n / (n - 1) + eps).sqrt()
+        * (new_var * k / (k - 1)).sqrt()
+        + new_mean,
+        "Of x the variance is right; that of the style is divided by the number of positions, too: correction=0.": hat
+        * (new_var * k / (k - 1)).sqrt()
+        + new_mean,
+        "eps belongs to the variance of x alone; you added it to that of the style, too.": hat * (new_var + eps).sqrt()
+        + new_mean,
+        "eps is added to the variance of x, inside the square root.": (x - mean) / (var.sqrt() + eps) * new_std
+        + new_mean,
+        "eps is missing: add it to the variance of x.": (x - mean) / var.sqrt() * new_std + new_mean,
+        "The new scale is the style's standard deviation, not its variance.": hat * new_var + new_mean,
+        "The style's mean is still to be added.": hat * new_std,
+        "The style's deviation is still to be multiplied in.": hat + new_mean,
+        "Multiply first, then add the mean: as scale and offset do.": (hat + new_mean) * new_std,
+        "The mean of x is still in it: subtract it before you divide.": x / (var + eps).sqrt() * new_std + new_mean,
+    }
+    expect_call(answer, (x, style, eps), hat * new_std + new_mean, mistakes)
+
+
+def _moments(x: Tensor, style: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    means = (h.mean(axes, keepdim=True) for h in (x, style))
+    return (*means, *(h.var(axes, correction=0, keepdim=True) for h in (x, style)))
+
+
+def _adopt(mean: Tensor, new_mean: Tensor, var: Tensor, new_var: Tensor, x: Tensor, eps: float) -> Tensor:
+    return (x - mean) / (var + eps).sqrt() * new_var.sqrt() + new_mean
+
+
+def check_faintest(answer: Callable, cases: tuple[tuple[float, float], ...] = ((0.9, 0.02), (0.6, 0.05))) -> None:
+    """``answer(share, eps)`` predicts the faintest contrast that comes out at a share; torch's instance norm tells."""
+    for share, eps in cases:
+        mistakes = {
+            "What comes out is s / sqrt(s² + eps). You left the root out: s² / (s² + eps).": (share * eps / (1 - share))
+            ** 0.5,
+            "eps stands beside s², not beside s: solve share² (s² + eps) = s², and take the root at the end.": share
+            * eps
+            / (1 - share),
+            "eps stands inside the root, beside s²; you solved s / (s + sqrt(eps)) = share.": share
+            * eps**0.5
+            / (1 - share),
+            "sqrt(eps) is where the contrast falls to about 0.7, whatever the share.": eps**0.5,
+            "That is s²: take the root at the end.": share**2 * eps / (1 - share**2),
+            "s stands inside the root, too: solve s = share * sqrt(s² + eps) for s.": share * eps**0.5,
+            "That is the share which is lost: s must be larger, the larger the share that is to come out.": (
+                eps * (1 - share**2)
+            )
+            ** 0.5
+            / share,
+        }
+        got, want = watch(call, answer, share, eps), _faintest(share, eps)
+        expect(f"share {share}, eps {eps}", got, want, mistakes, tolerance=1e-6)
+
+
+def _faintest(share: float, eps: float) -> float:
+    """The least contrast of a signal of which torch's instance norm lets a share through, by halving."""
+    signal = torch.tensor([[[1.0, -1.0, 1.0, -1.0]]], dtype=torch.float64)
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = F.instance_norm(middle * signal, eps=eps).std(correction=0) >= share
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+# Layers and a change: what one must have seen to tell whether the output moves.
+SENTENCES = {
+    ("conv relu", "gain"): "Without a norm nothing is forgotten.",
+    (
+        "conv layer",
+        "gain",
+    ): "A convolution without a bias hands a gain on, the same for all channels, and layer norm divides it out.",
+    ("conv instance", "gain"): "Instance norm divides a gain out, like layer norm.",
+    (
+        "conv bias layer",
+        "gain",
+    ): "A gain on h is none on h + c: the bias stays as it was, and layer norm's one mean can't take it all off.",
+    ("conv bias instance", "gain"): "A bias is a constant in each channel: instance norm takes it off with the mean.",
+    ("conv relu layer", "gain"): "A ReLU hands a gain on: relu(3 h) = 3 relu(h).",
+    ("layer", "offset"): "One constant for all channels is part of layer norm's mean.",
+    (
+        "conv layer",
+        "offset",
+    ): "A convolution makes of the offset another constant in each channel: layer norm's one mean can't take all off.",
+    (
+        "conv instance",
+        "offset",
+    ): "A convolution makes of the offset another constant in each channel. Instance norm takes each off.",
+    ("relu instance", "offset"): "A ReLU does not hand an offset on: what it cut off before, it may not cut off now.",
+    ("instance conv bias layer", "gain"): "What has been forgotten once does not come back.",
+    (
+        "conv layer instance",
+        "offset",
+    ): "Layer norm takes off one number and divides by one number: what was a constant in each channel still is one, "
+    "and the instance norm after it takes it off.",
+}
+
+
+def check_forgets(answer: Callable, more: tuple[str, ...] = ()) -> None:
+    """``answer(layers, change)`` says whether the output stays; random networks of such layers show it.
+
+    Args:
+        answer: A function of a list of layers' names and of ``"gain"`` or ``"offset"``, to True or False.
+        more: Layers' names, with spaces between, to ask about both changes besides the usual ones.
+    """
+    cases = SENTENCES | {
+        (names, change): "Go layer by layer: what has become of the change after each?"
+        for names in more
+        for change in ("gain", "offset")
+    }
+    for (names, change), sentence in cases.items():
+        layers = names.split()
+        want = _stays(layers, change)
+        got = watch(_forgets, answer, layers, change)
+        expect(f"{layers}, {change}", got, want, {sentence: not want})
+
+
+def _forgets(answer: Callable, layers: list[str], change: str) -> bool:
+    return answer(list(layers), change)
+
+
+class _Bias(nn.Module):
+    """Another constant for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias[:, None]
+
+
+def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
+    """Whether the output of a random network of these layers is blind to a change of its input."""
+    make = {
+        "conv": lambda: nn.Conv1d(channels, channels, 3, padding=1, padding_mode="circular", bias=False),
+        "bias": lambda: _Bias(channels),
+        "relu": nn.ReLU,
+        "layer": lambda: LayerNorm(channels, eps=0.0),
+        "instance": lambda: InstanceNorm(channels, eps=0.0),
+    }
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        while True:
+            network = nn.Sequential(*(make[name]() for name in layers)).double()
+            x = torch.randn(3, channels, 32, dtype=torch.float64)
+            plain, moved = network(x), network(3 * x if change == "gain" else x + 1)
+            # A ReLU may silence a channel, which then has no spread to divide by: draw again.
+            if plain.isfinite().all() and moved.isfinite().all() and plain.abs().max() > 0.1:
+                return bool((plain - moved).abs().max() < 1e-9)
+
+
+def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
+    """``answer(channels)`` is an instance norm with scale and offset, as torch's is, and strict about positions."""
+    name = name_of(answer)
+    for shape in ((3, channels, 5, 2), (2, channels, 6)):
+        outputs = {
+            "in training": "Each channel of each example has mean and variance over its positions, divided by their "
+            "number; scale and offset belong to a channel.",
+            "in evaluation": "In evaluation it is another function than in training. Instance norm has no running "
+            "statistics: it forgets the contrast of a new image only with that image's own.",
+        }
+        for mode, sentence in outputs.items():
+            got, want = (watch(run, make, list(shape), mode, seed) for make in (answer, _instance_norm))
+            expect(f"{name}, x of shape {shape}, {mode}", got, want, {sentence: got})
+        got, want = (watch(run, make, list(shape), "backward", seed) for make in (answer, _instance_norm))
+        expect(
+            f"{name}, x of shape {shape}, gradients",
+            got,
+            want,
+            {"Mean and variance depend on x: both belong to the graph, so compute neither under no_grad.": got},
+        )
+    strict = {
+        (3, channels): "It must raise a ValueError for features without positions, (N, C). Yours gives an answer, "
+        "since a mean over no axis at all is torch's mean over everything.",
+        (3, channels, 1): "It must raise a ValueError for a single position: one value has no spread.",
+        (1, channels, 1, 1): "It must raise a ValueError for a single position, of images too.",
+    }
+    for shape, sentence in strict.items():
+        raised = watch(refuses, answer, list(shape))
+        if raised != "ValueError":
+            raise AssertionError(f"{name}, x of shape {shape}: {sentence}")
+
+
+def _instance_norm(channels: int) -> nn.Module:
+    return InstanceNorm(channels)
+
+
+def run(make_layer: Callable[[int], nn.Module], shape: list[int], mode: str, seed: int) -> list[Tensor]:
+    """What a layer gives for data of a shape, in a mode, after it has trained on other data."""
+    channels = shape[1]
+    layer = make_layer(channels).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(0.5, 2, channels))
+        layer.bias.copy_(torch.linspace(-1, 3, channels))
+    x = draw(*shape, seed=seed + 1)
+    if mode == "in evaluation":
+        for step in range(3):
+            layer.train()(draw(*shape, seed=seed + 2 + step, offset=4.0))
+        layer.eval()
+    if mode == "backward":
+        x.requires_grad_()
+    y = layer(x)
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        given = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        raise ValueError(f"for x of shape {tuple(shape)} it gave {given}")
+    if mode != "backward":
+        return [y]
+    weights = draw(*shape, seed=seed + 9)
+    return list(torch.autograd.grad(y, (x, layer.weight, layer.bias), weights))
+
+
+def refuses(make_layer: Callable[[int], nn.Module], shape: list[int]) -> str:
+    """The name of the error that a layer raises for data of a shape."""
+    layer = make_layer(shape[1]).double()
+    try:
+        layer(draw(*shape))
+    except Exception as error:
+        return kind_of(error)
+    return "none"

@@ -1,0 +1,104 @@
+"""Where an answer runs: in this process, as a learner's does, or in another one that a grader watches.
+
+A check never calls an answer. It hands :func:`observe` a function that does, and gets plain data back; what
+the data should be, it computes itself. So an answer that runs elsewhere meets neither the expected values nor
+the comparison.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class AnswerError(Exception):
+    """What an answer in another process raised: the name of its kind, and its message."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class RemoteAnswer:
+    """An answer that lives in another process; a grader says how to reach it."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def observe(self, function: Callable, *arguments: Any) -> Any:
+        """What ``function(answer, *arguments)`` gives in the other process, as plain data.
+
+        Raises NotImplementedError where the answer does, and AnswerError for all else that goes wrong.
+        """
+        raise NotImplementedError
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The answer's value, where a check calls it all the same."""
+        return self.observe(call, *arguments)
+
+
+def observe(function: Callable, answer: Any, *arguments: Any) -> Any:
+    """Run ``function(answer, *arguments)`` where the answer lives.
+
+    Args:
+        function: A function at the top level of a module of this package, so that the other process finds it.
+        answer: A learner's function or class.
+        arguments: Plain data.
+
+    Returns:
+        Plain data: tensors, numbers, text, None, and lists, tuples and dictionaries of those.
+    """
+    if isinstance(answer, RemoteAnswer):
+        return answer.observe(function, *arguments)
+    return plain(function(answer, *arguments))
+
+
+def call(answer: Callable, *arguments: Any) -> Any:
+    """``answer(*arguments)``, on copies: it is an error to change what was handed in."""
+    copies = _copy(arguments)
+    value = answer(*copies)
+    if not _same(copies, arguments):
+        raise ValueError("it changed its argument in place; work on new tensors (x = x - m, not x -= m)")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """``value`` without its graph, NumPy's arrays as tensors; TypeError for what is not data."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray | np.generic):
+        return torch.as_tensor(value).clone() if isinstance(value, np.ndarray) else value.item()
+    if isinstance(value, dict):
+        return {plain(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"the answer must give numbers, text or tensors, but gave a {type(value).__name__}")
+
+
+def kind_of(error: Exception) -> str:
+    """The name of an error's class, in the process where it was raised."""
+    return getattr(error, "kind", type(error).__name__)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copy, value))
+    if isinstance(value, dict):
+        return {key: _copy(part) for key, part in value.items()}
+    return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return one.shape == other.shape and torch.equal(one.detach().nan_to_num(), other.detach().nan_to_num())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return one is other or one == other

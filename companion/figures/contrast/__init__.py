@@ -1,0 +1,82 @@
+"""Chapter 6's interactive figure: change one image's light, and see which outputs notice."""
+
+import operator
+
+import numpy as np
+import traitlets
+
+from companion.figures.base import Checked, Explorable, drawing, number, only
+
+# A disc, a bar and a cross in lights of their own: (image, channel, row, column).
+_SHAPES = np.array(
+    [
+        [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]],
+        [[0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0]],
+        [[1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]],
+    ]
+)
+_LIGHTS = np.array([[0.8, 0.8, 0.8], [0.9, 0.7, 0.5], [0.5, 0.7, 0.9]])
+
+
+def _images(values) -> list:
+    images = np.asarray(values, dtype=float)
+    fits = images.ndim == 4 and images.shape[0] >= 2 and images.shape[1] == 3 and images[0, 0].size >= 2
+    return only(images.tolist(), lambda _: fits and bool(np.isfinite(images).all()))
+
+
+class Contrast(Explorable):
+    """A batch of small colour images: change the light of one, and see whose output moves in which scheme.
+
+    The chosen image is x → a (1 ± t) x + b (plus in red, minus in blue, neither in green) before batch, layer and
+    instance norm, each of which takes a mean and a standard deviation from the images, and nothing else.
+
+    Args:
+        images: Shape ``(N, 3, height, width)``, at least two; 0 is black and 1 is full light.
+        chosen: Number of the image that changes, from 0.
+        contrast, brightness, tint: The gain a, the offset b, and t, which shifts the colour from blue to red.
+        eps: ε, which keeps the division finite where all values are equal.
+
+    Raises:
+        ValueError: If a value breaks its rule.
+
+    Numerics:
+        Float64. ε makes outputs depend a little on a very low contrast, as in torch.
+
+    Source:
+        UDL figure 11.14; Ulyanov et al. (2016). First in chapter 6.
+
+    Example:
+        >>> Contrast(contrast=2)
+        Contrast(contrast=2.0)
+        >>> Contrast(chosen=3)
+        Traceback (most recent call last):
+        ...
+        ValueError: chosen must be less than the number of images, but got chosen=3 for 3 images; count from 0
+    """
+
+    _esm, _css = drawing("contrast")
+    alt = traitlets.Unicode(
+        "Interactive figure: a batch of small colour images, and what batch, layer and instance norm make of it. "
+        "Changing one image's contrast or brightness moves all outputs of batch norm and none of the others; "
+        "changing its tint moves its output of layer norm too, and still none of instance norm."
+    ).tag(sync=True)
+    images = Checked(
+        _SHAPES[:, None] * _LIGHTS[:, :, None, None] + 0.1,
+        _images,
+        "finite numbers of shape (N, 3, height, width), at least 2 images",
+        "repeat a grey image's channel three times",
+    )
+    chosen = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "count the images from 0")
+    contrast = Checked(1.0, number(0), "a finite number, at least 0", "1 leaves the image as it is")
+    brightness = Checked(0.0, number(), "a finite number", "0 leaves the image as it is")
+    tint = Checked(0.0, number(-1, 1), "a number from -1 to 1", "0 leaves the image as it is")
+    eps = Checked(1e-5, number(0), "a finite number, at least 0", "torch takes 1e-5")
+
+    @traitlets.validate("chosen")
+    def _there(self, proposal) -> int:
+        if proposal["value"] >= len(self.images):
+            raise ValueError(
+                f"chosen must be less than the number of images, but got chosen={proposal['value']} "
+                f"for {len(self.images)} images; count from 0"
+            )
+        return proposal["value"]

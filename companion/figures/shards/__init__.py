@@ -1,0 +1,93 @@
+"""Chapter 7's interactive figure: a batch on several machines, each with a mean of its own, or all with one."""
+
+import math
+import operator
+
+import traitlets
+
+from companion.figures.base import Checked, Explorable, drawing, number, only
+
+MOST = 4  # machines
+
+
+def _batch(values) -> list[float]:
+    return only([number()(value) for value in values], lambda batch: len(batch) >= 2 * MOST)
+
+
+def _drifts(values) -> list[float]:
+    return only([number()(value) for value in values], lambda drifts: len(drifts) == MOST)
+
+
+class Shards(Explorable):
+    """One unit's values on one to four machines: whose mean and standard deviation normalize them?
+
+    With ``"local"`` each machine takes m and s of its own examples, with ``"sync"`` those of all::
+
+        out = (h − m) / √(s² + ε)
+
+    Args:
+        values: The values h, at least 8, in the order in which they are dealt out: neighbours share a machine.
+        machines: How many, from 1 to 4.
+        norm: ``"local"`` or ``"sync"``.
+        drifts: What is added to the values of each of the four machines.
+        eps: ε, which keeps the division finite where all values of a machine are equal.
+
+    Raises:
+        ValueError: If a value breaks its rule.
+
+    Numerics:
+        Float64; s² divides by the number of examples.
+
+    Source:
+        UDL section 11.4. First in chapter 7.
+
+    Example:
+        >>> Shards(machines=4)
+        Shards(machines=4)
+        >>> Shards(machines=5)
+        Traceback (most recent call last):
+        ...
+        ValueError: machines must be a whole number from 1 to 4, but got machines=5; start with 2
+    """
+
+    _esm, _css = drawing("shards")
+    alt = traitlets.Unicode(
+        "Interactive figure: the values of one unit lie on one to four machines, a row for each. Below, their "
+        "normalized outputs, beside rings where one machine that holds all would put them. With statistics of each "
+        "machine's own the outputs miss the rings; with synchronised ones they lie in them, however a machine drifts."
+    ).tag(sync=True)
+    values = Checked(
+        [
+            -0.9,
+            0.4,
+            1.3,
+            -0.2,
+            0.7,
+            -1.5,
+            0.1,
+            1.8,
+            -0.6,
+            0.9,
+            0.3,
+            -1.1,
+            1.0,
+            -0.4,
+            0.2,
+            -1.8,
+            1.5,
+            0.6,
+            -0.7,
+            0.0,
+            1.2,
+            -1.2,
+            0.5,
+            -0.3,
+        ],
+        _batch,
+        f"at least {2 * MOST} finite numbers",
+        "take one unit's column, h[:24, 0]",
+    )
+    machines = Checked(2, number(1, MOST, kind=operator.index), f"a whole number from 1 to {MOST}", "start with 2")
+    norm = Checked("local", lambda norm: only(norm, ("local", "sync").__contains__), "'local' or 'sync'", "take one")
+    drifts = Checked([-1.0, 1.4, 0.4, -0.6], _drifts, f"{MOST} finite numbers", "one for each machine, used or not")
+    eps = Checked(1e-5, number(math.ulp(0.0)), "finite and above 0", "torch takes 1e-5")

@@ -1,0 +1,138 @@
+"""Interactive figures, without a browser: what their output holds, and what they refuse."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companion.figures import BatchMates
+from companion.figures import base as explore
+from companion.figures.base import Explorable
+from companion.show import SCHEMES
+
+PAGE = "text/html"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def page(figure):
+    return figure._repr_mimebundle_()[0][PAGE]
+
+
+def ids(html):
+    return re.findall(r'<div id="([^"]+)"', html)
+
+
+def test_two_fresh_kernels_show_the_same():
+    code = f"""
+import json
+from companion.figures import BatchMates
+shown = BatchMates(gamma=2)
+bundles = [figure._repr_mimebundle_() for figure in (BatchMates(), shown, shown, BatchMates())]
+for data, _ in bundles:
+    assert data.pop({WIDGET!r})  # names the live model at random; executed notebooks do not keep it
+print(json.dumps(bundles))
+"""
+    first, second = (subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2))
+    assert first == second
+    assert len(set(ids(first.replace("\\", "")))) == 4
+
+
+def test_text_has_no_address():
+    assert BatchMates()._repr_mimebundle_()[0]["text/plain"] == repr(BatchMates()) == "BatchMates()"
+    assert repr(BatchMates(values=[1, 2], mode="eval")) == "BatchMates(mode='eval', values=[1.0, 2.0])"
+    assert repr(BatchMates(values=range(10))) == "BatchMates(values=<10>)"  # a long list by its shape
+
+
+def test_ids_differ_between_figures_and_between_displays():
+    figure = BatchMates(gamma=1.25)
+    shown = [page(figure), page(figure), page(BatchMates(gamma=1.25)), page(BatchMates(gamma=1.5))]
+    found = [one for html in shown for one in ids(html)]
+    assert len(found) == len(set(found)) == 4
+    for html, one in zip(shown, found, strict=True):
+        assert f"'[id=\"{one}\"]'" in html
+
+
+def test_page_needs_nothing_from_elsewhere():
+    figure = BatchMates()
+    html = page(figure)
+    for text in (html, str(figure._esm), str(figure._css)):
+        assert set(re.findall(r"https?:[^\s\"'`)]+", text)) <= {"http://www.w3.org/2000/svg"}
+        assert not re.search(r"require\(|requirejs|<link|<script[^>]+src=|@import|url\(", text)
+    assert not re.search(r"^\s*import\s", str(figure._esm), re.MULTILINE)
+    assert "<noscript>" in html
+    assert 'role="group" aria-label="Interactive figure:' in html
+
+
+def test_page_holds_the_state_at_the_time_of_display():
+    figure = BatchMates()
+    figure.delta = 0.625
+    assert '"delta": 0.625' in page(figure)
+
+
+def test_text_cannot_end_the_script():
+    class Quoted(Explorable):
+        _esm = "export default { render() {} }"
+
+    html = page(Quoted(alt='</script><b title="x">'))
+    assert html.count("</script>") == 1
+    assert "<b" not in html
+
+
+def test_a_subclass_needs_only_a_drawing():
+    class Minimal(Explorable):
+        _esm = "export default { render({ el }) { el.textContent = 'seen'; } }"
+
+    assert repr(Minimal()) == "Minimal()"
+    assert len(ids(page(Minimal()))) == 1
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")], [1.0, float("inf")], 3, "ab", None, [[1.0, 2.0]]])
+def test_values_that_are_no_batch(values):
+    with pytest.raises(ValueError, match="^values must be at least 2 finite numbers, but got values=.*; give yours"):
+        BatchMates(values=values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", float("nan")),
+        ("delta", "much"),
+        ("eps", 0),
+        ("eps", float("inf")),
+        ("momentum", 1.1),
+        ("momentum", -0.1),
+        ("mode", "test"),
+        ("mode", ["train"]),
+        ("running_mean", None),
+        ("running_var", -1.0),
+        ("steps", -1),
+        ("steps", 1.5),
+    ],
+)
+def test_other_traits_refuse_and_keep_what_they_had(name, value):
+    message = f"^{name} must be .*, but got {name}=.*; "
+    with pytest.raises(ValueError, match=message):
+        BatchMates(**{name: value})
+    figure = BatchMates()
+    with pytest.raises(ValueError, match=message):
+        setattr(figure, name, value)
+    assert repr(figure) == "BatchMates()"
+
+
+def test_arrays_and_tuples_are_batches_too():
+    for values in (np.arange(3.0), np.arange(3, dtype=np.float32), (0, 1, 2), iter([0, 1, 2])):
+        assert BatchMates(values=values).values == [0.0, 1.0, 2.0]
+
+
+def test_figures_do_not_share_their_default_batch():
+    BatchMates().values.append(9.0)
+    assert 9.0 not in BatchMates().values
+
+
+def test_schemes_have_the_colours_of_the_still_figures():
+    light = Path(explore.__file__).with_name("kit.css").read_text(encoding="utf-8").split("}")[0]
+    colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", light))
+    assert {name: colors[name] for name in SCHEMES} == {name: scheme.color.lower() for name, scheme in SCHEMES.items()}
