@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from companion.checks.batch_norm_layer import check_batch_norm  # noqa: F401 - the set finds all its checks here
 from companion.checks.comparing import draw, expect, expect_call, watch
 
 

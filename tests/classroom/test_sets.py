@@ -30,7 +30,7 @@ def tasks(path):
 
 def answers(path):
     """The module in tests/checks/answers that belongs to a set."""
-    file = ROOT / "tests" / "answers" / f"{path.stem}.py"
+    file = ROOT / "tests" / "checks" / "answers" / f"{path.stem}.py"
     spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
