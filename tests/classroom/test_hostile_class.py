@@ -142,11 +142,11 @@ CHILDREN = "import subprocess\nfor child in range(50):\n    subprocess.Popen(['s
 REPLACED = {
     "numpy": "import numpy as np, torch\nnp.allclose = torch.allclose = torch.equal = lambda *a, **k: True",
     "companion": "import companion\nfrom companion import checks\n"
-    "from companion.checks import batch_norm, compare\n"
+    "from companion.checks import batch_norm, comparing as compare\n"
     "companion.check_batch_norm = checks.check_batch_norm = batch_norm.check_batch_norm = lambda *a, **k: None\n"
     "batch_norm.check_backward = batch_norm.expect_call = compare.expect = compare.expect_call = lambda *a, **k: None",
-    "observe": "from companion.checks import answer, compare\n"
-    "answer.observe = compare.observe = compare.watch = lambda function, answer, *a: a[0]",
+    "observe": "from companion.checks import observing as answer, comparing as compare\n"
+    "answer.observe = compare.observe = compare.observe_or_fail = lambda function, answer, *a: a[0]",
 }
 
 # File name: the notebook, or the bytes of a file; the points of the four tasks that a machine grades; how it went; and

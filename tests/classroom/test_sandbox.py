@@ -183,10 +183,10 @@ MISCHIEF = {
     "numpy and torch": "import numpy, torch\nnumpy.allclose = torch.allclose = torch.equal = lambda *a, **k: True\n"
     "torch.Tensor.__eq__ = lambda *a: True\ntorch.Tensor.max = lambda *a: torch.tensor(0.0)",
     "companion": "import companion\ncompanion.check_batch_norm = companion.compare_batch_norm = lambda *a, **k: None",
-    "the checks": "from companion.checks import batch_norm, compare, answer\n"
+    "the checks": "from companion.checks import batch_norm, comparing as compare, observing as answer\n"
     "batch_norm.check_standardize_batch = compare.expect = compare.expect_call = lambda *a, **k: None\n"
     "compare.distance = lambda *a: 0.0\ncompare.TOLERANCE = 1e9\n"
-    "answer.observe = answer.plain = answer.call = answer._same = lambda *a: True",
+    "answer.observe = answer.as_data = answer.call_on_copies = answer._same = lambda *a: True",
     "builtins": "import builtins\nbuiltins.len = lambda x: 0\nbuiltins.isinstance = lambda *a: True\n"
     "builtins.print = None\nbuiltins.getattr = lambda *a: None",
     "json": "import json, os, signal\njson.dumps = lambda *a, **k: '{}'\njson.loads = lambda *a, **k: {'value': True}\n"
