@@ -159,8 +159,8 @@ def test_missing_venv_module_is_named_in_one_sentence(checkout, tmp_path):
     assert message.startswith(f"{bare} cannot make virtual environments:")
 
 
-def test_interrupted_install_is_taken_up_again(checkout, tmp_path):
-    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 60;; *) exec {sys.executable} "$@";; esac'
+def test_interrupted_install_is_taken_up_again(checkout, tmp_path, guard):
+    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 100000;; *) exec {sys.executable} "$@";; esac'
     environment = {**os.environ, "MAKEFLAGS": ""}
     make = ["make", "lab", f"PYTHON={fake_python(tmp_path, script)}"]
     running = subprocess.Popen(make, cwd=checkout, env=environment, stdout=subprocess.PIPE, start_new_session=True)
@@ -168,5 +168,5 @@ def test_interrupted_install_is_taken_up_again(checkout, tmp_path):
         while running.stdout.readline() not in (b"started\n", b""):
             pass
         os.killpg(running.pid, signal.SIGTERM)  # SIGINT may be ignored in the background
-        assert running.wait(timeout=30) != 0
+        assert running.wait(timeout=guard) != 0
     assert subprocess.run(["make", "-q", ".venv/lab.stamp"], cwd=checkout, env=environment).returncode == 1
