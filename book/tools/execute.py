@@ -48,7 +48,7 @@ def execute(path):
     nb = nbformat.read(path, as_version=4)
     client = NotebookClient(
         nb,
-        timeout=300,
+        timeout=900,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,

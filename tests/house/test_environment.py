@@ -40,7 +40,9 @@ def requirements(name):
     """What a package asks for: ours as pyproject.toml says, others as installed; nothing if it is not here."""
     if name == OWN:
         extras = PROJECT["optional-dependencies"].items()
-        optional = [f'{text} ; extra == "{extra}"' for extra, texts in extras for text in texts]
+        optional = [
+            f'{text} {"and" if ";" in text else ";"} extra == "{extra}"' for extra, texts in extras for text in texts
+        ]
         return [Requirement(text) for text in PROJECT["dependencies"] + optional]
     try:
         return [Requirement(text) for text in metadata.requires(name) or []]
@@ -116,7 +118,8 @@ def test_pip_section_of_environment_file_installs(checkout, tmp_path):
     bin_ = tmp_path / "venv" / "bin"
     install = [bin_ / "python", "-m", "pip", "install", "--quiet", "-r", "from-environment.txt"]
     subprocess.run(install, cwd=checkout, check=True)
-    run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = {"cwd": tmp_path, "env": bare, "check": True, "capture_output": True, "text": True}
     where = subprocess.run([bin_ / "python", "-c", "import companion; print(companion.__file__)"], **run).stdout
     assert Path(where.strip()).is_relative_to(checkout)
     version = subprocess.run([bin_ / "jupyter", "lab", "--version"], **run).stdout.strip()
