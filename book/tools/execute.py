@@ -28,7 +28,7 @@ def clean(nb):
 
 
 def merged(outputs):
-    """The outputs without random ids and blanked displays, and with neighbouring pieces of one stream joined."""
+    """Return the outputs without random ids and blanked displays, and with neighbouring pieces of one stream joined."""
     kept = []
     for output in outputs:
         if "data" in output:
@@ -44,7 +44,7 @@ def merged(outputs):
 
 
 def execute(path):
-    """The notebook at ``path``, executed; a message ends the program if a cell raises or writes to stderr."""
+    """Return the notebook at ``path``, executed; a message ends the program if a cell raises or writes to stderr."""
     nb = nbformat.read(path, as_version=4)
     client = NotebookClient(
         nb,
@@ -69,24 +69,24 @@ def execute(path):
 
 
 def outputs(cell):
-    """The outputs of a cell of any kind."""
+    """Return the outputs of a cell of any kind."""
     return cell.get("outputs", [])
 
 
 def seconds():
-    """CPU seconds of all kernels that have ended."""
+    """Return the CPU seconds of all kernels that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def timed(path):
-    """The executed notebook, and the CPU seconds that it took."""
+    """Return the executed notebook, and the CPU seconds that it took."""
     before = seconds()
     return execute(path), seconds() - before
 
 
 def store(path):
-    """Execute a notebook and write it back; the CPU seconds that it took."""
+    """Execute a notebook, write it back, and return the CPU seconds that it took."""
     nb, taken = timed(path)
     nbformat.write(nb, path)
     return taken
