@@ -47,10 +47,11 @@ test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit te
 book: $(VENV)/test.stamp ## build the site into _build/html, from the notebooks' stored outputs
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 
-notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds)
+notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds, where a notebook states none)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
 	$(BIN)/python book/tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+	$(BIN)/python book/tools/facts.py
 	$(MAKE) exercises
 
 exercises: $(VENV)/test.stamp ## derive notebooks/exercises from notebooks/solutions
