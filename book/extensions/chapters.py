@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-from facts import read_chapters  # noqa: E402
+from facts import read_chapters
 
 HEAD = """\
 :::{list-table}
@@ -32,9 +32,7 @@ class Chapters(SphinxDirective):
     def run(self):
         """Write the table in Markdown, so that MyST resolves its links; read again at every build."""
         self.env.note_reread()
-        rows = [
-            ROW.format(number=chapter.number, chapter=chapter) for chapter in read_chapters(Path(self.env.srcdir))
-        ]
+        rows = [ROW.format(number=chapter.number, chapter=chapter) for chapter in read_chapters(Path(self.env.srcdir))]
         parent = nodes.container()
         text = "\n".join([HEAD, *rows, ":::"])
         self.state.nested_parse(StringList(text.splitlines(), "chapters"), self.content_offset, parent)
