@@ -14,7 +14,7 @@ import pytest
 
 from classroom.authoring.sets import read_set
 from classroom.intake.submissions import student_id
-from classroom.sandbox.isolation import MARK, find_isolation, why_not_isolated
+from classroom.sandbox.isolation import MARK, find_isolation, isolation_error
 
 ROOT = Path(__file__).parents[2]
 SET = "01_batch_norm"
@@ -46,7 +46,7 @@ def name(cell):
 
 
 def place(notebook, wanted):
-    return next(number for number, cell in enumerate(notebook.cells) if name(cell) == wanted)
+    return next(index for index, cell in enumerate(notebook.cells) if name(cell) == wanted)
 
 
 def code(source):
@@ -111,8 +111,8 @@ def reordered():
 
 def stripped():
     notebook = solved()
-    for number, cell in enumerate(notebook.cells):
-        cell.metadata, cell.id = nbformat.from_dict({}), f"cell-{number}"
+    for index, cell in enumerate(notebook.cells):
+        cell.metadata, cell.id = nbformat.from_dict({}), f"cell-{index}"
     return notebook
 
 
@@ -258,7 +258,7 @@ def secrets():
 @pytest.mark.slow
 def test_a_class_of_24_is_graded_in_one_command(tmp_path, missing):
     if find_isolation() == "none":
-        missing(f"no isolation: {why_not_isolated()}")
+        missing(f"no isolation: {isolation_error()}")
     assert len(CLASS) == 24
     folder, out = tmp_path / "class", tmp_path / "graded"
     write_class(folder, CLASS)

@@ -13,9 +13,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from classroom.authoring import cells as copies
 from classroom.authoring.release import leaks, student_version, write_student_version
 from classroom.authoring.sets import read_set, set_names
+from classroom.authoring.workbook import fingerprint
 from classroom.cli import main as command
 from classroom.sandbox.limits import Limits
 
@@ -238,11 +238,11 @@ def test_a_release_that_was_run_and_saved_is_not_edited(batch_norm, tmp_path):
 
 def test_fingerprints_differ_where_cells_do(batch_norm):
     notebook = json.loads(nbformat.writes(batch_norm.notebook))
-    first = copies.fingerprint(notebook)
+    first = fingerprint(notebook)
     run(notebook)
-    assert copies.fingerprint(notebook) == first
+    assert fingerprint(notebook) == first
     edit(notebook)
-    assert copies.fingerprint(notebook) != first
+    assert fingerprint(notebook) != first
 
 
 # The command
