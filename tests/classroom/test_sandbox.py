@@ -132,7 +132,8 @@ def test_neither_files_nor_network_nor_other_processes_can_be_reached(isolated, 
         limits,
         (f"open({str(solution)!r})", "FileNotFoundError"),
         (f"open({str(tmp_path / 'secret')!r})", "FileNotFoundError"),
-        (f"import os\nprint(sorted(os.listdir({str(ROOT)!r})))", "['.venv', 'classroom', 'companion']"),
+        # A virtual environment may lie in the project's folder, too: Python's own folders are shown.
+        (f"import os\nprint(sorted(set(os.listdir({str(ROOT)!r})) - {{'.venv'}}))", "['classroom', 'companion']"),
         (f"open({str(ROOT / 'companion' / 'planted')!r}, 'w')", "OSError"),
         ("open('/planted', 'w')", "OSError"),
         ("open('/dev/planted', 'w')", "OSError"),
@@ -223,7 +224,7 @@ def test_mischief_gains_nothing_and_harms_no_right_answer(what, limits):
         Cell(CHECK.format(name="right"), "right"),
     ]
     results = run_notebook(cells, "none", limits)
-    assert not [output for output in results.outputs[1] if output["output_type"] == "error"]  # the mischief was done
+    assert {output["ename"] for output in results.outputs[1] if "ename" in output} <= {"Stopped"}  # it was done
     assert results.passed == {"wrong": False, "right": True}, results
     assert "wrong: " in results.errors["wrong"] or what == "the link"  # that spoils its own process
 
