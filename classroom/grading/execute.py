@@ -79,7 +79,7 @@ class AnswerInSession(RemoteAnswer):
         self._session, self._end = session, time.monotonic() + session.limits.seconds
 
     def observe(self, function: Callable, *arguments: Any) -> Any:
-        """See :meth:`RemoteAnswer.observe`."""
+        """Return what ``function(answer, *arguments)`` gives in the sandbox (see :meth:`RemoteAnswer.observe`)."""
         place = f"{function.__module__}:{function.__qualname__}"
         left = max(self._end - time.monotonic(), 0.1)
         reply = self._session.ask({"answer": self.__name__, "function": place, "arguments": list(arguments)}, left)

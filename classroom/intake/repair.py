@@ -64,6 +64,7 @@ class Repair:
 
     def __init__(self, submission: NotebookNode, released: NotebookNode) -> None:
         self.released, self.remarks = released, []
+        self._remark = self.remarks.append
         self.names = {name_of(node): index for index, node in enumerate(released.cells) if name_of(node)}
         self.cells = [SubmittedCell(copy_cell(node), (index, 0, 0)) for index, node in enumerate(submission.cells)]
         for cell, node in zip(self.cells, submission.cells, strict=True):
@@ -104,9 +105,8 @@ class Repair:
                 cell.released_index, cell.name = index, name
         for name in missing:
             own = [cell for cell in self.cells if cell.is_own and name in defined_names(cell.node)]
-            if not self._named(name) and self._marks(name)["solution"] and not self._marks(name)["grade"]:
-                for cell in own[-1:]:
-                    cell.released_index, cell.name = self.names[name], name
+            if own and not self._named(name) and self._marks(name)["solution"] and not self._marks(name)["grade"]:
+                own[-1].released_index, own[-1].name = self.names[name], name
         found = [name for name in missing if self._named(name)]
         if found:
             self._remark(f"The marks of the graded cells were gone; recognised by their text: {', '.join(found)}.")
@@ -258,6 +258,3 @@ class Repair:
 
     def _text(self, name: str) -> str:
         return text_of(self._node(name))
-
-    def _remark(self, text: str) -> None:
-        self.remarks.append(text)

@@ -109,7 +109,7 @@ class SandboxedProcess:
     """One process that runs a submission, and all that it starts; the arguments are those of :class:`Session`."""
 
     def __init__(self, isolation: str, limits: Limits, private: Sequence[Path] = ()) -> None:
-        self.limits, self.stopped = limits, ""
+        self.limits, self.error = limits, ""
         self.mark = os.environ.get(MARK, "") + uuid.uuid4().hex
         self.folder = tempfile.TemporaryDirectory(prefix="companion-", ignore_cleanup_errors=True)
         self.link, theirs = socket.socketpair()
@@ -154,7 +154,7 @@ class SandboxedProcess:
         lines = self._stderr.read(10_000).decode(errors="replace").strip().splitlines()  # before the first cell only
         self._stderr.close()
         self.folder.cleanup()
-        return ": ".join(filter(None, [self.stopped or _ending(code), *lines[-1:]]))
+        return ": ".join(filter(None, [self.error or _ending(code), *lines[-1:]]))
 
     def _is_ending(self) -> bool:
         """Return whether the process has closed its end of the link, and so is about to be gone."""
@@ -197,7 +197,7 @@ class SandboxedProcess:
             time.sleep(0.2)
 
     def _stop(self, error: str) -> None:
-        self.stopped = self.stopped or error
+        self.error = self.error or error
         self.process.kill()
 
 

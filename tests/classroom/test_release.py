@@ -109,9 +109,8 @@ def test_student_version_has_the_cells_of_its_source(name):
 def test_exactly_the_tests_of_an_unanswered_set_fail(name):
     notebook = student(name)
     environment = {**os.environ, "COMPANION_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    # Without a limit of time; a kernel that is dead is noticed.
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", allow_errors=True)
-    client.execute(env=environment)
+    options = {"kernel_name": "python3", "allow_errors": True, "startup_timeout": 600}
+    NotebookClient(notebook, timeout=None, **options).execute(env=environment)  # a dead kernel is noticed
     for cell in notebook.cells:
         raised = [output.ename for output in cell.get("outputs", []) if output.output_type == "error"]
         is_test = cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code"

@@ -207,7 +207,7 @@ MISCHIEF = {
     "builtins.print = None\nbuiltins.getattr = lambda *a: None",
     "json": "import json, os, signal\njson.dumps = lambda *a, **k: '{}'\njson.loads = lambda *a, **k: {'value': True}\n"
     "os.getpid = lambda: 1\nsignal.setitimer = signal.signal = lambda *a: None",
-    "the wire": "import classroom.sandbox.messages as w\nw.send = w.encode = w._pack = lambda *a, **k: b''",
+    "the messages": "import classroom.sandbox.messages as w\nw.send = w.encode = w._pack = lambda *a, **k: b''",
     "AssertionError": "import builtins\nbuiltins.AssertionError = type('Quiet', (Exception,), {})",
     "the link": "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'x' * 5)\n    except OSError: pass",
 }
@@ -298,7 +298,7 @@ def test_an_argument_that_needs_a_gradient_still_does():
         b"{}",
     ],
 )
-def test_nonsense_on_the_wire_is_a_bad_message(text):
+def test_nonsense_is_a_bad_message(text):
     header = encode(None)[:0] + (len(text) + 8).to_bytes(8, "big") + len(text).to_bytes(8, "big")
     with pytest.raises(BadMessage):
         decode(header + text + bytes(8))
