@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/*/*.ipynb)
+# Each pair by its .ipynb; a new one may still be nothing but a text.
+PAIRS = $(wildcard $(foreach kind,ipynb md,notebooks/[0-9]*.$(kind) notebooks/solutions/*/*.$(kind)))
+NOTEBOOKS = $(addsuffix .ipynb,$(sort $(basename $(PAIRS))))
+one_of_each = $(foreach name,$(basename $(NOTEBOOKS)),$(firstword $(wildcard $(name).ipynb $(name).md)))
 # A learner's own copies of chapters and exercises.
 WORKBOOK := workbook
 # Jupyter refuses to run as root unless it is told that this is meant (containers).
@@ -12,8 +15,12 @@ export OMP_NUM_THREADS := 1
 # Stored outputs are those of the CPU; in JupyterLab a GPU is used if there is one.
 test notebooks: export COMPANION_DEVICE ?= cpu
 
+STAGE = sh book/tools/stage.sh
+# Two at a time, a file's tests in one process; in the order of their names, which does not leave the longest for last.
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadscope
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test book notebooks exercises release bench clean
+.PHONY: help lab test style lines book notebooks exercises release bench clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -34,24 +41,34 @@ lab: $(VENV)/lab.stamp ## lay out workbook/, your own copies, and open JupyterLa
 	  --LabApp.default_url=/lab/tree/$(WORKBOOK)/01_batch_norm.ipynb --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_ARGS)
 
-test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit tests, every notebook
+test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit tests, every notebook; say how long each took
+	@test -n "$$COMPANION_CI" || rm -f _build/stages
+	$(STAGE) style $(MAKE) style
+	$(STAGE) book $(MAKE) book
+	$(STAGE) tests $(PYTEST) --no-loadscope-reorder --doctest-modules companion tests
+	$(STAGE) notebooks $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS)
+	@sh book/tools/stage.sh
+	@echo "make test: everything passed."
+
+style: $(VENV)/test.stamp ## check what takes seconds: style, who imports whom, pairs
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python book/tools/pairs.py
-	$(MAKE) book
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --doctest-modules companion tests
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadscope $(NOTEBOOKS)
-	@echo "make test: everything passed."
 
 # --all: a second build would forget the warnings of the first.
 book: $(VENV)/test.stamp ## build the site into _build/html, from the notebooks' stored outputs
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 
-notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds)
-	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds, where a notebook states none)
+	$(BIN)/python -m jupytext --quiet --sync $(one_of_each)
 	$(BIN)/python book/tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+	$(BIN)/python book/tools/facts.py
 	$(MAKE) exercises
+
+lines: ## print the lines of code of each room
+	@$(PYTHON) book/tools/lines.py
 
 exercises: $(VENV)/test.stamp ## derive notebooks/exercises from notebooks/solutions
 	$(BIN)/companion release --all --flat --to notebooks/exercises

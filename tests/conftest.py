@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +15,8 @@ matplotlib.use("Agg")  # tests have no screen; not by MPLBACKEND, which the kern
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 INSIDE = ("file:", "data:", "blob:", "about:")  # what a page may ask for when it is read offline
+# Tests wait for events. What has stood still for so many seconds is given up, however busy the machine may be.
+GUARD = 900
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +29,40 @@ def root():
 def missing():
     """Call with a reason where a tool is missing: skips on a reader's machine, fails in CI, where nothing may be."""
     return pytest.fail if os.environ.get("COMPANION_CI") else pytest.skip
+
+
+@pytest.fixture(scope="session")
+def guard():
+    """Seconds after which a test gives up what stands still: never a measure of how long something takes."""
+    return GUARD
+
+
+@pytest.fixture(scope="session")
+def until():
+    """Call with a function: waits for it to return something true, and returns that."""
+
+    def until(happened, what):
+        end = time.monotonic() + GUARD
+        while not (found := happened()):
+            assert time.monotonic() < end, f"{what}: not within {GUARD} seconds"
+            time.sleep(0.02)
+        return found
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def soon():
+    """Call with seconds taken and a limit, which a busy machine stretches to three starts of Python with torch."""
+
+    def soon(taken, limit):
+        if taken > limit:
+            began = time.monotonic()
+            subprocess.run([sys.executable, "-c", "import torch"], check=True)
+            start = time.monotonic() - began
+            assert taken < 3 * start, f"took {taken:.1f} seconds, where a start takes {start:.1f}; the limit is {limit}"
+
+    return soon
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +109,7 @@ def visit(browser):
         context = browser.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(1000 * GUARD)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: request.url.startswith(INSIDE) or complaints.append(request.url))
@@ -93,7 +131,7 @@ def show(visit, tmp_path):
         path = tmp_path / "figures.html"
         path.write_text(f"<!doctype html><html lang=en><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
         page = visit(path, **options)
-        page.wait_for_function(f"document.querySelectorAll('.explorable[data-drawn]').length === {len(figures)}")
+        page.wait_for_function(f"document.querySelectorAll('.fig[data-drawn]').length === {len(figures)}")
         return [page.locator(".companion-figure").nth(place) for place in range(len(figures))]
 
     return show

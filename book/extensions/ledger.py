@@ -12,7 +12,7 @@ COLUMNS = {"": 6, "Claim": 36, "Effect": 30, "Criterion": 16, "Verdict": 12}  # 
 
 
 def collect(folder):
-    """All claims stored in the chapters in ``folder``, by id, each with its chapter's file name and title."""
+    """Return all claims stored in the chapters in ``folder``, by id, each with its chapter's file name and title."""
     claims = {}
     for path in sorted(Path(folder).glob("[0-9]*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -44,7 +44,7 @@ class Ledger(SphinxDirective):
         return [nodes.table("", group, classes=["ledger"])]
 
     def rows(self, claim):
-        """One row for each piece of evidence; what belongs to the claim as a whole spans them all."""
+        """Return one row for each piece of evidence; what belongs to the claim as a whole spans them all."""
         rows = []
         for number, part in enumerate(claim["evidence"]):
             effect = cell(f"{part['quantity']}: {part['summary']}")
@@ -58,7 +58,7 @@ class Ledger(SphinxDirective):
         return rows
 
     def statement(self, claim, span):
-        """What is claimed, by whom, and in which chapter."""
+        """Return the cells that say the claim, its source and its chapter."""
         entry = cell(claim["statement"], span)
         source = f"{{cite:t}}`{','.join(claim['source'])}`; run in " if claim["source"] else ""
         text = f"{source}[{claim['title']}](/notebooks/{claim['chapter']})"  # MyST resolves citation and link
@@ -67,7 +67,7 @@ class Ledger(SphinxDirective):
 
 
 def cell(text, span=0, **attributes):
-    """A cell that holds a text as it stands and spans so many more rows."""
+    """Return a cell that holds a text as it stands and spans so many more rows."""
     return nodes.entry("", nodes.paragraph(text=text, **attributes), **({"morerows": span} if span else {}))
 
 

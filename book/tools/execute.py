@@ -13,7 +13,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-WORKERS = {"07_sync_batch_norm": 10}  # CPU seconds that a notebook may take longer, for the processes it starts
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -28,7 +27,7 @@ def clean(nb):
 
 
 def merged(outputs):
-    """The outputs without random ids and blanked displays, and with neighbouring pieces of one stream joined."""
+    """Return the outputs without random ids and blanked displays, and with neighbouring pieces of one stream joined."""
     kept = []
     for output in outputs:
         if "data" in output:
@@ -44,11 +43,11 @@ def merged(outputs):
 
 
 def execute(path):
-    """The notebook at ``path``, executed; a message ends the program if a cell raises or writes to stderr."""
+    """Return the notebook at ``path``, executed; a message ends the program if a cell raises or writes to stderr."""
     nb = nbformat.read(path, as_version=4)
     client = NotebookClient(
         nb,
-        timeout=300,
+        timeout=900,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
@@ -69,36 +68,42 @@ def execute(path):
 
 
 def outputs(cell):
-    """The outputs of a cell of any kind."""
+    """Return the outputs of a cell of any kind."""
     return cell.get("outputs", [])
 
 
 def seconds():
-    """CPU seconds of all kernels that have ended."""
+    """Return the CPU seconds of all kernels that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def timed(path):
-    """The executed notebook, and the CPU seconds that it took."""
+    """Return the executed notebook, and the CPU seconds that it took."""
     before = seconds()
     return execute(path), seconds() - before
 
 
 def store(path):
-    """Execute a notebook and write it back; the CPU seconds that it took."""
+    """Execute a notebook, write it back, and return the CPU seconds that it took."""
     nb, taken = timed(path)
     nbformat.write(nb, path)
     return taken
 
 
+def allowed_seconds(path, limit):
+    """Return the limit of CPU seconds that a notebook states in its metadata, or ``limit`` if it states none."""
+    stated = nbformat.read(path, as_version=4).metadata.get("companion", {})
+    return stated.get("cpu_seconds", limit)
+
+
 def main(paths, limit=None, jobs=2):
-    """Execute the notebooks, ``jobs`` at a time; with a limit, end the program if one takes longer."""
+    """Execute the notebooks, ``jobs`` at a time; with a limit, end the program if one takes longer than it may."""
     with ProcessPoolExecutor(min(jobs, len(paths)) or 1) as pool:
         least = dict(zip(paths, pool.map(store, paths), strict=True))
     slow = []
     for path in paths:
-        allowed = None if limit is None else limit + WORKERS.get(path.stem, 0)
+        allowed = None if limit is None else allowed_seconds(path, limit)
         # What else a machine does slows a notebook down, at times for minutes, and nothing speeds it up: the least of
         # six counts, five of them alone.
         for _ in range(5):
@@ -106,14 +111,14 @@ def main(paths, limit=None, jobs=2):
                 least[path] = min(least[path], timed(path)[1])
         print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
         if allowed is not None and least[path] > allowed:
-            slow.append(path)
+            slow.append(f"longer than {allowed:g} CPU seconds: {path}")
     if slow:
-        sys.exit(f"longer than {limit:g} CPU seconds: {', '.join(map(str, slow))}")
+        sys.exit("\n".join(slow))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limit", type=float)
+    parser.add_argument("--limit", type=float, help="CPU seconds of a notebook that does not state its own limit")
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()

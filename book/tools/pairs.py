@@ -11,7 +11,7 @@ ALONE = "exercises"  # the folder of notebooks that are derived, and have no tex
 
 
 def out_of_step(root):
-    """The files under ``root`` that bringing the pairs into step would change or add."""
+    """Return the files under ``root`` that bringing the pairs into step would change or add."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "notebooks"  # with jupytext.toml, which makes them pairs
         shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".ipynb_checkpoints", ALONE))
@@ -24,7 +24,7 @@ def out_of_step(root):
 
 
 def same(one, other):
-    """Whether both files exist and hold the same bytes."""
+    """Return whether both files exist and hold the same bytes."""
     return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
 
 

@@ -2,7 +2,7 @@
 
 Training in float32 rounds differently on a CPU of another make.
 There, pictures and the outputs of cells tagged nbval-ignore-output may differ from what is committed.
-Nothing else may, and a second execution must give the very same bytes; what differs is printed.
+Nothing else may, and executing those notebooks again must give the very same bytes; what differs is printed.
 """
 
 import json
@@ -14,18 +14,18 @@ FREE = "nbval-ignore-output"
 
 
 def git(*arguments):
-    """What git prints."""
+    """Return what git prints."""
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def difference(path):
-    """The first lines of what git shows for a file, without the pictures in them."""
+    """Return the first lines of what git shows for a file, without the pictures in them."""
     lines = git("diff", "--", str(path)).splitlines()
     return "\n".join(line[:200] for line in lines[:60])
 
 
 def strict(text):
-    """A notebook without what may differ on another CPU."""
+    """Return a notebook without what may differ on another CPU."""
     nb = json.loads(text)
     for cell in nb["cells"]:
         if FREE in cell["metadata"].get("tags", []):
@@ -36,14 +36,14 @@ def strict(text):
 
 
 def changed_cells(before, after):
-    """Numbers of the cells that differ, and whether they differ in nothing but what may."""
+    """Return the numbers of the cells that differ, and whether they differ in nothing but what may."""
     old, new = json.loads(before)["cells"], json.loads(after)["cells"]
     numbers = [number for number, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]]
     return numbers, strict(before) == strict(after)
 
 
 def forgiven(path):
-    """Report what differs in the file at ``path``; whether that is only what may."""
+    """Report what differs in the file at ``path``, and return whether that is only what may."""
     if path.suffix != ".ipynb" or not path.exists():
         print(f"{path}: changed, added or removed\n" + difference(path))
         return False
@@ -65,7 +65,7 @@ def main():
     if "??" in status or not all([forgiven(path) for path in tracked]):
         sys.exit("executing every notebook again changed what must not change")
     first = {path: path.read_bytes() for path in tracked}
-    subprocess.run(["make", "notebooks"], check=True)
+    subprocess.run([sys.executable, Path(__file__).with_name("execute.py"), *tracked], check=True)
     unsteady = [path for path in tracked if path.read_bytes() != first[path]]
     if unsteady or git("status", "--porcelain") != status:
         sys.exit(f"two executions on this machine differ: {', '.join(map(str, unsteady))}")

@@ -102,28 +102,32 @@ def run_workers(program: str, workers: int, arguments: Sequence[str] = (), timeo
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    what = [program] if program.endswith(".py") else ["-m", program]
     with tempfile.TemporaryDirectory() as folder:
+        what = [program] if program.endswith(".py") else ["-m", program]
         command = [sys.executable, *what, *arguments, "--out", folder]
         crew: list[subprocess.Popen] = []
         try:
             for rank in range(workers):
-                own = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                with open(_words(folder, rank), "wb") as stderr:
-                    crew.append(
-                        subprocess.Popen(
-                            command,
-                            env=own,
-                            stdin=subprocess.PIPE,
-                            stdout=subprocess.DEVNULL,
-                            stderr=stderr,
-                            start_new_session=True,
-                        )
-                    )
+                crew.append(
+                    _start(command, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, _words(folder, rank))
+                )
             _watch(crew, folder, time.monotonic() + timeout, timeout)
         finally:
             _end(crew)
         return [torch.load(_result(folder, rank)) for rank in range(workers)]
+
+
+def _start(command: list[str], variables: dict[str, str], words: Path) -> subprocess.Popen:
+    """Start a worker in a session of its own; it notices when this process's end of its stdin is closed."""
+    with words.open("wb") as stderr:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
 
 def _watch(crew: list[subprocess.Popen], folder: str, deadline: float, timeout: float) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 import uuid
 from contextlib import suppress
@@ -25,8 +24,8 @@ TOKEN = uuid.uuid4().hex
 class Server:
     """A running JupyterLab: its log, and requests to it with the token."""
 
-    def __init__(self, port, log):
-        self.address, self.log = f"127.0.0.1:{port}", log
+    def __init__(self, port, log, guard):
+        self.address, self.log, self.guard = f"127.0.0.1:{port}", log, guard
 
     def ask(self, path, method="GET", body=None):
         """Answer of the server, as text, and the address that it came from after redirects."""
@@ -36,7 +35,7 @@ class Server:
             headers={"Authorization": f"token {TOKEN}"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=self.guard) as answer:
             return answer.read().decode(), answer.geturl()
 
     def api(self, path, method="GET", body=None):
@@ -53,7 +52,7 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, until, guard):
     """JupyterLab as ``make lab`` starts it, without a browser; it and its kernels are gone afterwards."""
     shutil.rmtree(ROOT / WORKBOOK, ignore_errors=True)
     port, log = free_port(), tmp_path_factory.mktemp("lab") / "log"
@@ -69,9 +68,9 @@ def server(tmp_path_factory):
             stderr=sink,
             start_new_session=True,
         )
-    server = Server(port, log)
+    server = Server(port, log, guard)
     try:
-        wait_for(server, lab)
+        until(lambda: answers(server, lab), "make lab answers")
         yield server
         for kernel in server.api("kernels"):
             server.api(f"kernels/{kernel['id']}", "DELETE")
@@ -79,19 +78,16 @@ def server(tmp_path_factory):
         stop(lab)
 
 
-def wait_for(server, lab, seconds=120):
-    """Return once the server answers."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and lab.poll() is None:
-        with suppress(OSError):
-            return server.api("status")
-        time.sleep(0.2)
-    raise AssertionError(f"no answer from make lab:\n{server.log.read_text()}")
+def answers(server, lab):
+    """Whether the server answers yet."""
+    assert lab.poll() is None, f"make lab ended:\n{server.log.read_text()}"
+    with suppress(OSError):
+        return server.api("status")
 
 
 def stop(lab):
-    """End make, the server and whatever they started."""
-    for sign, seconds in [(signal.SIGTERM, 15), (signal.SIGKILL, 15)]:
+    """End make, the server and whatever they started; kindly first."""
+    for sign, seconds in [(signal.SIGTERM, 30), (signal.SIGKILL, None)]:
         with suppress(ProcessLookupError):
             os.killpg(lab.pid, sign)
         with suppress(subprocess.TimeoutExpired):
@@ -123,7 +119,7 @@ def stored(path):
 
 
 @pytest.fixture
-def kernel(server):
+def kernel(server, guard):
     """Opens a notebook as JupyterLab does; what runs a cell in its kernel."""
     connections = []
 
@@ -131,7 +127,7 @@ def kernel(server):
         wanted = {"path": path, "name": Path(path).name, "type": "notebook", "kernel": {"name": "python3"}}
         session = server.api("sessions", "POST", wanted)
         channels = f"ws://{server.address}/api/kernels/{session['kernel']['id']}/channels?token={TOKEN}"
-        connections.append(websocket.create_connection(channels, timeout=300))
+        connections.append(websocket.create_connection(channels, timeout=guard))
         return lambda code: run(connections[-1], code)
 
     yield kernel

@@ -40,7 +40,9 @@ def requirements(name):
     """What a package asks for: ours as pyproject.toml says, others as installed; nothing if it is not here."""
     if name == OWN:
         extras = PROJECT["optional-dependencies"].items()
-        optional = [f'{text} ; extra == "{extra}"' for extra, texts in extras for text in texts]
+        optional = [
+            f'{text} {"and" if ";" in text else ";"} extra == "{extra}"' for extra, texts in extras for text in texts
+        ]
         return [Requirement(text) for text in PROJECT["dependencies"] + optional]
     try:
         return [Requirement(text) for text in metadata.requires(name) or []]
@@ -116,7 +118,8 @@ def test_pip_section_of_environment_file_installs(checkout, tmp_path):
     bin_ = tmp_path / "venv" / "bin"
     install = [bin_ / "python", "-m", "pip", "install", "--quiet", "-r", "from-environment.txt"]
     subprocess.run(install, cwd=checkout, check=True)
-    run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = {"cwd": tmp_path, "env": bare, "check": True, "capture_output": True, "text": True}
     where = subprocess.run([bin_ / "python", "-c", "import companion; print(companion.__file__)"], **run).stdout
     assert Path(where.strip()).is_relative_to(checkout)
     version = subprocess.run([bin_ / "jupyter", "lab", "--version"], **run).stdout.strip()
@@ -159,8 +162,8 @@ def test_missing_venv_module_is_named_in_one_sentence(checkout, tmp_path):
     assert message.startswith(f"{bare} cannot make virtual environments:")
 
 
-def test_interrupted_install_is_taken_up_again(checkout, tmp_path):
-    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 60;; *) exec {sys.executable} "$@";; esac'
+def test_interrupted_install_is_taken_up_again(checkout, tmp_path, guard):
+    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 100000;; *) exec {sys.executable} "$@";; esac'
     environment = {**os.environ, "MAKEFLAGS": ""}
     make = ["make", "lab", f"PYTHON={fake_python(tmp_path, script)}"]
     running = subprocess.Popen(make, cwd=checkout, env=environment, stdout=subprocess.PIPE, start_new_session=True)
@@ -168,5 +171,5 @@ def test_interrupted_install_is_taken_up_again(checkout, tmp_path):
         while running.stdout.readline() not in (b"started\n", b""):
             pass
         os.killpg(running.pid, signal.SIGTERM)  # SIGINT may be ignored in the background
-        assert running.wait(timeout=30) != 0
+        assert running.wait(timeout=guard) != 0
     assert subprocess.run(["make", "-q", ".venv/lab.stamp"], cwd=checkout, env=environment).returncode == 1

@@ -13,7 +13,7 @@ def test_everything_is_passed_on_outside_a_notebook(capsys):
 
 
 @pytest.mark.parametrize("end", ["pass", "break", "raise KeyError"])
-def test_a_notebook_shows_it_and_stores_nothing(end):
+def test_a_notebook_shows_it_and_stores_nothing(end, guard):
     source = f"""
 import time
 from companion.show import track
@@ -29,7 +29,7 @@ print("after")
 """
     shown = []
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+    client = NotebookClient(notebook, timeout=guard, kernel_name="python3")
     keep = client.process_message
 
     def watch(message, cell, index):
