@@ -37,7 +37,7 @@ _displayed = collections.Counter()  # how often each figure was displayed in thi
 
 
 def joined(*files: pathlib.Path) -> str:
-    """Files as one text. Not a module that imports another: a page that is read offline can't load a second file."""
+    """Return files as one text: a page that is read offline can't load a second module."""
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
