@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/*/*.ipynb)
+# Each pair by its .ipynb; a new one may still be nothing but a text.
+PAIRS = $(wildcard $(foreach kind,ipynb md,notebooks/[0-9]*.$(kind) notebooks/solutions/*/*.$(kind)))
+NOTEBOOKS = $(addsuffix .ipynb,$(sort $(basename $(PAIRS))))
+one_of_each = $(foreach name,$(basename $(NOTEBOOKS)),$(firstword $(wildcard $(name).ipynb $(name).md)))
 # A learner's own copies of chapters and exercises.
 WORKBOOK := workbook
 # Jupyter refuses to run as root unless it is told that this is meant (containers).
@@ -57,10 +60,11 @@ style: $(VENV)/test.stamp ## check what takes seconds: style, who imports whom, 
 book: $(VENV)/test.stamp ## build the site into _build/html, from the notebooks' stored outputs
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 
-notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds)
-	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, store the outputs (LIMIT=30: CPU seconds, where a notebook states none)
+	$(BIN)/python -m jupytext --quiet --sync $(one_of_each)
 	$(BIN)/python book/tools/execute.py $(if $(LIMIT),--limit $(LIMIT)) $(NOTEBOOKS)
 	$(BIN)/python -m jupytext --quiet --sync $(NOTEBOOKS)
+	$(BIN)/python book/tools/facts.py
 	$(MAKE) exercises
 
 lines: ## print the lines of code of each room

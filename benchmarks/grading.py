@@ -26,8 +26,8 @@ def main(sizes: list[int]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(out, ignore_errors=True)
             folder.mkdir()
-            for number in range(size):
-                nbformat.write(exercises.notebook, folder / f"student{number:02}.ipynb")
+            for index in range(size):
+                nbformat.write(exercises.notebook, folder / f"student{index:02}.ipynb")
             started = time.perf_counter()
             rows = grade_class(folder, out, SET, jobs=2, show=lambda line: None)
             seconds = time.perf_counter() - started

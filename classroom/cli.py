@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,58 +10,58 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands; the exit status, 1 if something went wrong that one line on stderr names."""
-    chosen = _parser().parse_args(arguments)
+    """Run one of the commands; return the exit status, 1 if something went wrong that one line on stderr names."""
+    options = _parser().parse_args(arguments)
     try:
-        return chosen.do(chosen)
+        return options.do(options)
     except ModuleNotFoundError as error:
-        print(f'companion {chosen.command} needs {error.name}: pip install -e ".[course]"', file=sys.stderr)
+        print(f'companion {options.command} needs {error.name}: pip install -e ".[course]"', file=sys.stderr)
     except (ValueError, OSError) as error:
-        print(f"companion {chosen.command}: {error}", file=sys.stderr)
+        print(f"companion {options.command}: {error}", file=sys.stderr)
     return 1
 
 
-def workbook(chosen: argparse.Namespace) -> int:
-    """Lay out a learner's copies, and say in a line each what is not as it was."""
+def workbook(options: argparse.Namespace) -> int:
+    """Lay out a learner's copies, and name in a line each those that were kept."""
     from classroom.authoring.workbook import lay_out
 
-    report = lay_out(CHECKOUT / "notebooks", chosen.to)
-    count = {fate: sum(laid.fate == fate for laid in report) for fate in ("added", "renewed")}
-    print(f"{chosen.to}: {len(report)} notebooks, {count['added']} added, {count['renewed']} renewed")
+    report = lay_out(CHECKOUT / "notebooks", options.to)
+    count = Counter(laid.status for laid in report)
+    print(f"{options.to}: {len(report)} notebooks, {count['added']} added, {count['renewed']} renewed")
     for laid in report:
-        if laid.fate == "kept":
+        if laid.status == "kept":
             print(f"{laid.path}: kept, since you edited it; for the book's version, rename yours and repeat this")
     return 0
 
 
-def release(chosen: argparse.Namespace) -> int:
+def release(options: argparse.Namespace) -> int:
     """Write student versions; sets after one that fails are written all the same."""
     from classroom.authoring.release import write_student_version
     from classroom.authoring.sets import read_set, set_names
 
-    names = set_names(chosen.source) if chosen.all else chosen.sets
+    names = set_names(options.source) if options.all else options.sets
     if not names:
-        raise ValueError(f"name a set, or --all; there are: {', '.join(set_names(chosen.source)) or 'none'}")
+        raise ValueError(f"name a set, or --all; there are: {', '.join(set_names(options.source)) or 'none'}")
     failed = 0
     for name in names:
         try:
-            exercises = read_set(name, chosen.source)
-            path = (chosen.to if chosen.flat else chosen.to / exercises.name) / f"{exercises.name}.ipynb"
-            print(f"{path}: {write_student_version(exercises, path, chosen.force)}")
+            exercises = read_set(name, options.source)
+            path = (options.to if options.flat else options.to / exercises.name) / f"{exercises.name}.ipynb"
+            print(f"{path}: {write_student_version(exercises, path, options.force)}")
         except (ValueError, OSError) as error:
             print(f"companion release: {error}", file=sys.stderr)
             failed = 1
     return failed
 
 
-def grade(chosen: argparse.Namespace) -> int:
+def grade(options: argparse.Namespace) -> int:
     """Grade a class; a submission that goes wrong is a line of the report and no failure."""
     from classroom.grading.whole_class import grade_class
     from classroom.sandbox.limits import Limits
 
-    limits = Limits(seconds=chosen.seconds, seconds_in_all=chosen.minutes * 60, memory=int(chosen.memory * 2**30))
-    where = {"out": chosen.to, "exercises": chosen.set, "sets": chosen.source}
-    grade_class(chosen.folder, **where, limits=limits, jobs=chosen.jobs, isolation=chosen.isolation)
+    limits = Limits(seconds=options.seconds, seconds_in_all=options.minutes * 60, memory=int(options.memory * 2**30))
+    where = {"out": options.to, "exercises": options.set, "sets": options.source}
+    grade_class(options.folder, **where, limits=limits, jobs=options.jobs, isolation=options.isolation)
     return 0
 
 

@@ -131,7 +131,7 @@ def show(visit, tmp_path):
         path = tmp_path / "figures.html"
         path.write_text(f"<!doctype html><html lang=en><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
         page = visit(path, **options)
-        page.wait_for_function(f"document.querySelectorAll('.explorable[data-drawn]').length === {len(figures)}")
+        page.wait_for_function(f"document.querySelectorAll('.fig[data-drawn]').length === {len(figures)}")
         return [page.locator(".companion-figure").nth(place) for place in range(len(figures))]
 
     return show

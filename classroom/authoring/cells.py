@@ -1,40 +1,34 @@
-"""Notebooks that are laid out for somebody, and how to tell whether that somebody has edited one since."""
+"""Cells and files of notebooks: name, compare and copy a cell; write a file as a whole or not at all."""
 
-import hashlib
-import json
 import os
 from pathlib import Path
-from typing import Any
+
+from nbformat import NotebookNode, v4
 
 
-def fingerprint(notebook: dict[str, Any]) -> str:
-    """A number that changes when somebody edits a cell, and not when a notebook is run or saved.
+def name_of(cell: NotebookNode) -> str:
+    """Return the name that nbgrader knows a cell by, or nothing."""
+    name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+    return name if isinstance(name, str) else ""
 
-    Saving changes metadata and the order of keys, running changes outputs, and the last run adds an empty cell.
 
-    Example:
-        >>> cell = {"cell_type": "code", "source": "1 + 1"}
-        >>> fingerprint({"cells": [cell]}) == fingerprint({"cells": [{**cell, "outputs": ["2"]}]})
-        True
-        >>> fingerprint({"cells": [cell]}) == fingerprint({"cells": [{**cell, "source": "1 + 2"}]})
-        False
+def text_of(cell: NotebookNode) -> str:
+    """Return a cell's text without the spaces that editors add or take away."""
+    return "\n".join(line.rstrip() for line in cell.source.strip().splitlines())
+
+
+def copy_cell(cell: NotebookNode, kind: str = "") -> NotebookNode:
+    """Copy a cell's id and source, without outputs and metadata.
+
+    Args:
+        cell: The cell.
+        kind: ``"code"``, ``"markdown"`` or ``"raw"``; by default the cell's own.
     """
-    sources = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
-    kept = [[kind, source] for kind, source in sources if source]
-    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+    make = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell, "raw": v4.new_raw_cell}
+    return make[kind or cell.cell_type](cell.source, id=cell.id)
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """The notebook in a file as plain data, or None where there is a file that does not hold one."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        fingerprint(notebook)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return notebook
-
-
-def write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file as a whole or not at all, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")

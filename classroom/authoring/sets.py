@@ -1,4 +1,4 @@
-"""The exercise sets: where they lie, and which tasks they hold."""
+"""Exercise sets: find them, and read which tasks they hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from classroom.authoring.cells import name_of
+
 
 class SetError(ValueError):
-    """A set that is not there, or that is no set; the message is one for the command line."""
+    """Error about a set that is not there, or that is no set; its message is one for the command line."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class ExerciseSet:
 
     @property
     def points(self) -> float:
-        """The most that one can score."""
+        """Return the most points that one can score."""
         return sum(task.points for task in self.tasks)
 
 
 def solutions_folder(folder: str | Path | None = None) -> Path:
-    """The folder that holds a folder for each set: the one given, or that of this checkout, below ``notebooks``.
+    """Return the folder that holds a folder for each set: the one given, or this checkout's, below ``notebooks``.
 
     Raises:
         SetError: If there is no such folder.
@@ -50,12 +52,12 @@ def solutions_folder(folder: str | Path | None = None) -> Path:
 
 
 def set_names(folder: str | Path | None = None) -> list[str]:
-    """The names of all sets in a folder (see :func:`solutions_folder`), in order."""
+    """Return the names of all sets in a folder (see :func:`solutions_folder`), in order."""
     return sorted(path.parent.name for path in solutions_folder(folder).glob("*/*.ipynb") if _is_source(path))
 
 
 def find_set(name: str | Path, folder: str | Path | None = None) -> Path:
-    """The source notebook of a set, by its name, the start of its name (``01``), its folder or its own path."""
+    """Return the path of a set's source, given its name, the start of it (``01``), its folder or that path itself."""
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
         return path
@@ -70,7 +72,7 @@ def find_set(name: str | Path, folder: str | Path | None = None) -> Path:
 
 
 def read_set(name: str | Path, folder: str | Path | None = None) -> ExerciseSet:
-    """A set by its name or its path (see :func:`find_set`).
+    """Read a set, given its name or its path (see :func:`find_set`).
 
     Raises:
         SetError: If it is not found, or is not a notebook with graded cells.
@@ -97,12 +99,11 @@ def read_set(name: str | Path, folder: str | Path | None = None) -> ExerciseSet:
 
 
 def set_of(notebook: NotebookNode, folder: str | Path | None = None) -> str | None:
-    """The set that a submission belongs to: the one with most of the names of its graded cells, if any has one."""
-    names = {cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells}
+    """Return the set that shares most names of graded cells with a submission, or None if none shares any."""
+    names = {name_of(cell) for cell in notebook.cells} - {""}
     shared = {}
     for name in set_names(folder):
-        known = {cell.metadata.get("nbgrader", {}).get("grade_id") for cell in read_set(name, folder).notebook.cells}
-        shared[name] = len((names & known) - {None})
+        shared[name] = len(names & {name_of(cell) for cell in read_set(name, folder).notebook.cells})
     best = max(shared, key=shared.get, default=None)
     return best if best and shared[best] else None
 

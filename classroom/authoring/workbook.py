@@ -1,34 +1,36 @@
 """A learner's own copies of the chapters and exercises, laid out once and never overwritten where edited."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from classroom.authoring import cells as copies
+from classroom.authoring.cells import write_file
 
-# What was laid out, by fingerprint: a copy with another one was edited. Without the record, all that differs was.
+# Fingerprints of what was laid out: a copy with another one was edited. Without the record, all that differs was.
 RECORD = ".laid_out.json"
 # Without a file here, JupyterLab would pair these notebooks with texts if a folder above, or the user, asks for it.
 UNPAIRED = ".jupytext.toml"
 
 
 @dataclass(frozen=True)
-class Laid:
-    """What became of one notebook."""
+class LaidOut:
+    """One notebook of a workbook, and what became of it."""
 
     path: Path
-    fate: str
+    status: str
 
 
-def lay_out(notebooks: Path, workbook: Path) -> list[Laid]:
-    """Copy the chapters and exercises in ``notebooks`` to ``workbook``, where what was edited stays.
+def lay_out(notebooks: Path, workbook: Path) -> list[LaidOut]:
+    """Copy the chapters and exercises in ``notebooks`` to ``workbook``, and leave there what was edited.
 
     Args:
         notebooks: A folder with ``NN_chapter.ipynb`` and ``exercises/NN_chapter.ipynb``.
         workbook: The learner's folder; it is made if it is not there.
 
     Returns:
-        What became of each notebook: ``"added"``; ``"renewed"``, where the book has a new version and the copy
+        The status of each notebook: ``"added"``; ``"renewed"``, where the book has a new version and the copy
         was not edited; ``"kept"``, where it was edited, or may have been; or ``"up to date"``, edited or not.
 
     Raises:
@@ -37,35 +39,62 @@ def lay_out(notebooks: Path, workbook: Path) -> list[Laid]:
     chapters = sorted(notebooks.glob("[0-9]*.ipynb"))
     if not chapters:
         raise FileNotFoundError(f"{notebooks} must hold the chapters, but there is no NN_name.ipynb in it")
-    record = _recorded(workbook / RECORD)
+    record = _read_record(workbook / RECORD)
     report = []
     for source in [*chapters, *sorted(notebooks.glob("exercises/[0-9]*.ipynb"))]:
         name = source.relative_to(notebooks).as_posix()
         text = source.read_text(encoding="utf-8")
-        laid = copies.fingerprint(json.loads(text))
-        fate = _fate(workbook / name, laid, record.get(name))
-        if fate in ("added", "renewed"):
-            copies.write(workbook / name, text)
-        if fate != "kept":
-            record[name] = laid
-        report.append(Laid(workbook / name, fate))
-    copies.write(workbook / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        new = fingerprint(json.loads(text))
+        status = _status(workbook / name, new, record.get(name))
+        if status in ("added", "renewed"):
+            write_file(workbook / name, text)
+        if status != "kept":
+            record[name] = new
+        report.append(LaidOut(workbook / name, status))
+    write_file(workbook / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     if not (workbook / UNPAIRED).exists():
-        copies.write(workbook / UNPAIRED, "# Notebooks here are not paired with texts.\n")
+        write_file(workbook / UNPAIRED, "# Notebooks here are not paired with texts.\n")
     return report
 
 
-def _fate(path: Path, new: str, recorded: str | None) -> str:
+def fingerprint(notebook: dict[str, Any]) -> str:
+    """Return a number that changes when somebody edits a cell, and not when a notebook is run or saved.
+
+    Saving changes metadata and the order of keys, running changes outputs, and the last run adds an empty cell.
+
+    Example:
+        >>> cell = {"cell_type": "code", "source": "1 + 1"}
+        >>> fingerprint({"cells": [cell]}) == fingerprint({"cells": [{**cell, "outputs": ["2"]}]})
+        True
+        >>> fingerprint({"cells": [cell]}) == fingerprint({"cells": [{**cell, "source": "1 + 2"}]})
+        False
+    """
+    sources = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
+    kept = [[kind, source] for kind, source in sources if source]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+def read_notebook(path: Path) -> dict[str, Any] | None:
+    """Read a notebook as plain data; None if the file does not hold one."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        fingerprint(notebook)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return notebook
+
+
+def _status(path: Path, new: str, recorded: str | None) -> str:
     if not path.exists() and not path.is_symlink():
         return "added"
-    notebook = copies.read(path)
-    found = None if notebook is None else copies.fingerprint(notebook)
+    notebook = read_notebook(path)
+    found = None if notebook is None else fingerprint(notebook)
     if new in (found, recorded):
         return "up to date"
     return "renewed" if found is not None and found == recorded else "kept"
 
 
-def _recorded(path: Path) -> dict[str, str]:
+def _read_record(path: Path) -> dict[str, str]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

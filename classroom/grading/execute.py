@@ -1,4 +1,4 @@
-"""Runs one submission: its cells in a sandbox, the tests here, where the submission is only ever asked for data.
+"""Run one submission: its cells in a sandbox, the tests here, where the submission is only ever asked for data.
 
 The tests, and what they expect, never leave this process, which never imports or runs what a student wrote.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from classroom.sandbox.limits import Limits
-from classroom.sandbox.session import Died, Run
+from classroom.sandbox.process import ProcessDied, Session
 from companion.checks.observing import AnswerError, RemoteAnswer
 
 
@@ -25,63 +25,64 @@ class Cell:
 
 
 @dataclass
-class Verdict:
-    """What running a submission gave."""
+class Results:
+    """Results of running a submission."""
 
     outputs: list[list[dict[str, Any]]]  # of each cell, in nbformat's words
     passed: dict[str, bool] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)  # why a test failed, without a word of the test
-    trouble: list[str] = field(default_factory=list)  # what had to be stopped
-    doubt: list[str] = field(default_factory=list)  # a check that failed by itself: for the instructor
+    errors: dict[str, str] = field(default_factory=dict)  # why a test failed, without a word of the test
+    stopped: list[str] = field(default_factory=list)  # cells that had to be stopped
+    check_errors: list[str] = field(default_factory=list)  # checks that failed by themselves: for the instructor
+
+    def fail(self, test: str, error: str) -> None:
+        """Note that a test failed, and why."""
+        self.passed[test], self.errors[test] = False, error
 
 
-def judge(cells: Sequence[Cell], isolation: str, limits: Limits, private: Sequence[Path] = ()) -> Verdict:
+def run_notebook(cells: Sequence[Cell], isolation: str, limits: Limits, private: Sequence[Path] = ()) -> Results:
     """Run a submission and its tests, in the order of the cells.
 
     A cell that ends the process, or has to be killed, is left out when the others are run once more, so that it
     costs no other task its points.
     """
-    verdict = Verdict([[] for _ in cells])
-    run = Run(isolation, limits, private)
-    done: list[str] = []  # to be run again after a restart
+    results = Results([[] for _ in cells])
+    session = Session(isolation, limits, private)
+    finished: list[str] = []  # to be run again after a restart
     try:
-        for number, cell in enumerate(cells):
+        for index, cell in enumerate(cells):
             try:
-                run.start(done)
+                session.start(finished)
                 if cell.tests:
-                    verdict.outputs[number] = _test(cell, run, verdict)
+                    results.outputs[index] = _test(cell, session, results)
                 else:
-                    reply = run.ask({"source": cell.source})
-                    verdict.outputs[number] = _outputs(reply, limits.output)
-                    if "raised" in reply:  # in what IPython does around the cell
-                        verdict.outputs[number].append(_error(*_two_texts(reply["raised"])))
-                    if any(each.get("ename") in ("TookTooLong", "TimeoutError") for each in verdict.outputs[number]):
-                        verdict.trouble.append(f"code cell {number + 1}: stopped after {limits.seconds:.0f} s")
-                    done.append(cell.source)
-            except Died as died:
-                why = f"code cell {number + 1}: {died}" if not run.over else str(died)
-                if why not in verdict.trouble:
-                    verdict.trouble.append(why)
-                verdict.outputs[number] = [_error("Stopped", str(died))]
+                    results.outputs[index] = outputs = _run(cell, session)
+                    if any(each.get("ename") in ("TookTooLong", "TimeoutError") for each in outputs):
+                        results.stopped.append(f"code cell {index + 1}: stopped after {limits.seconds:.0f} s")
+                    finished.append(cell.source)
+            except ProcessDied as died:
+                stopped = session.error or f"code cell {index + 1}: {died}"
+                if stopped not in results.stopped:
+                    results.stopped.append(stopped)
+                results.outputs[index] = [_error("Stopped", str(died))]
                 if cell.tests:
-                    verdict.passed[cell.tests], verdict.said[cell.tests] = False, str(died)
+                    results.fail(cell.tests, str(died))
     finally:
-        run.stop()
-    return verdict
+        session.close()
+    return results
 
 
-class Remote(RemoteAnswer):
+class AnswerInSession(RemoteAnswer):
     """An answer in a sandbox."""
 
-    def __init__(self, name: str, run: Run) -> None:
+    def __init__(self, name: str, session: Session) -> None:
         super().__init__(name)
-        self._run, self._end = run, time.monotonic() + run.limits.seconds
+        self._session, self._end = session, time.monotonic() + session.limits.seconds
 
     def observe(self, function: Callable, *arguments: Any) -> Any:
-        """See :meth:`RemoteAnswer.observe`."""
+        """Return what ``function(answer, *arguments)`` gives in the sandbox (see :meth:`RemoteAnswer.observe`)."""
         place = f"{function.__module__}:{function.__qualname__}"
         left = max(self._end - time.monotonic(), 0.1)
-        reply = self._run.ask({"answer": self.__name__, "function": place, "arguments": list(arguments)}, left)
+        reply = self._session.ask({"answer": self.__name__, "function": place, "arguments": list(arguments)}, left)
         if "raised" not in reply:
             return reply.get("value")
         kind, message = _two_texts(reply["raised"])
@@ -90,33 +91,43 @@ class Remote(RemoteAnswer):
         raise AnswerError(kind, message)
 
 
-def _test(cell: Cell, run: Run, verdict: Verdict) -> list[dict[str, Any]]:
+def _run(cell: Cell, session: Session) -> list[dict[str, Any]]:
+    """Run a cell of the student's, and return its outputs."""
+    reply = session.ask({"source": cell.source})
+    outputs = _outputs(reply, session.limits.output)
+    if "raised" in reply:  # in what IPython does around the cell
+        outputs.append(_error(*_two_texts(reply["raised"])))
+    return outputs
+
+
+def _test(cell: Cell, session: Session, results: Results) -> list[dict[str, Any]]:
+    """Run a test, note whether it passed, and return the outputs: an error, if it did not."""
     name = cell.tests
-    verdict.passed[name] = False
+    results.passed[name] = False
     try:
-        exec(compile(cell.source, f"test of {name}", "exec"), {name: Remote(name, run)})
+        exec(compile(cell.source, f"test of {name}", "exec"), {name: AnswerInSession(name, session)})
     except NotImplementedError:
-        kind, said = "NotImplementedError", "not answered yet"
-    except AssertionError as error:
-        kind, said = "AssertionError", _text(error)[:1000]
-    except AnswerError as error:
-        kind, said = error.kind, str(error)
-    except Exception as error:  # its message may speak of what is expected
-        kind, said = "CheckFailed", "the check cannot deal with this answer; your instructor will look at it"
-        verdict.doubt.append(_text(f"{name}: the check itself raised {type(error).__name__}: {error}"))
+        kind, error = "NotImplementedError", "not answered yet"
+    except AssertionError as failure:
+        kind, error = "AssertionError", _text(failure)[:1000]
+    except AnswerError as failure:
+        kind, error = failure.kind, str(failure)
+    except Exception as failure:  # its message may speak of what is expected
+        kind, error = "CheckFailed", "the check cannot deal with this answer; your instructor will look at it"
+        results.check_errors.append(_text(f"{name}: the check itself raised {type(failure).__name__}: {failure}"))
     else:
-        verdict.passed[name] = True
+        results.passed[name] = True
         return []
-    verdict.said[name] = f"{kind}: {said}" if kind not in ("AssertionError", "CheckFailed") else said
-    return [_error(kind, said)]
+    results.fail(name, error if kind in ("AssertionError", "CheckFailed") else f"{kind}: {error}")
+    return [_error(kind, error)]
 
 
-def _error(kind: str, said: str) -> dict[str, Any]:
-    return {"output_type": "error", "ename": kind, "evalue": said, "traceback": [f"{kind}: {said}"]}
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"output_type": "error", "ename": kind, "evalue": message, "traceback": [f"{kind}: {message}"]}
 
 
 def _outputs(reply: Mapping[str, Any], room: int) -> list[dict[str, Any]]:
-    """The outputs in a reply as nbformat has them, whatever it holds."""
+    """Return the outputs in a reply as nbformat has them, whatever it holds."""
     found, size = [], 0
     for output in reply["outputs"] if isinstance(reply.get("outputs"), list) else []:
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
@@ -147,5 +158,5 @@ def _two_texts(value: Any) -> tuple[str, str]:
 
 
 def _text(value: Any) -> str:
-    """A text that can be written to a file: half of a surrogate pair cannot."""
+    """Return a text that can be written to a file: half of a surrogate pair cannot."""
     return str(value).encode("utf-8", "replace").decode()

@@ -1,1 +1,1 @@
-"""What runs with a student's code. Nothing that is trusted imports it."""
+"""The process that runs a student's code. Nothing that is trusted imports it."""

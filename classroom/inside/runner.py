@@ -1,4 +1,4 @@
-"""The process in which a submission runs: a notebook's cells without a kernel, and its answers to what a judge asks.
+"""The process in which a submission runs: a notebook's cells without a kernel, and answers to what a grader asks.
 
 It starts with ``python -m classroom.inside.runner``, within limits and, where there is one, in a sandbox. Nothing
 in it is secret, and nothing that it says is believed to be more than data.
@@ -6,6 +6,7 @@ in it is secret, and nothing that it says is believed to be more than data.
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -18,102 +19,103 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from classroom.inside.outputs import Outputs, Stream
 from classroom.sandbox.limits import Limits
 
 
 class TookTooLong(BaseException):
-    """A cell was interrupted; no ``except Exception`` catches this."""
+    """Interrupt of a cell; no ``except Exception`` catches it."""
 
 
-class Untouched:
-    """Functions and classes as they are before a submission runs, to be put back where it has replaced them."""
-
-    def __init__(self) -> None:
-        ours = ("companion.checks", "companion.norms", "classroom")
-        ours = [module for name, module in sys.modules.items() if name.startswith(ours)]
-        others = ("builtins", "json", "math", "numpy", "os", "signal", "torch", "torch.nn", "torch.nn.functional")
-        torch = importlib.import_module("torch")
-        self.owners = [*ours, *map(importlib.import_module, others), torch.Tensor, torch.nn.Module]
-        self.kept = [{name: part for name, part in vars(owner).items() if callable(part)} for owner in self.owners]
-
-    def put_back(self) -> None:
-        """Undo replacements of functions and classes; deeper mischief harms nobody else."""
-        for owner, kept in zip(self.owners, self.kept, strict=True):
-            now = vars(owner)
-            changed = [(name, part) for name, part in kept.items() if now.get(name) is not part]
-            for name, part in changed:
-                setattr(owner, name, part)
-            if isinstance(owner, type):  # most of a tensor's methods are inherited: a new one hides the old
-                for name in [name for name, part in now.items() if callable(part) and name not in kept]:
-                    delattr(owner, name)
-
-
-def main(about: dict[str, Any]) -> None:
-    """Take a place within the limits, and do what the other end of the link says until it closes."""
-    link, getpid, own = socket.socket(fileno=about["link"]), os.getpid, os.getpid()
-    _settle(about)
-    limits = Limits(**about["limits"])
-    limits.install(about["processes_now"])
-
+def main(settings: dict[str, Any]) -> None:
+    """Take a place within the limits, and serve requests until the other end of the link closes."""
+    link = socket.socket(fileno=settings["link"])
+    _settle(settings)
+    limits = Limits(**settings["limits"])
+    limits.install(settings["processes_now"])
     outputs = Outputs(limits.output)
-    said, warned = Stream("stdout", outputs), Stream("stderr", outputs)
     shell = _shell(outputs)
-    from classroom.sandbox import messages as wire
-    from companion import checks
-
-    for module in pkgutil.iter_modules(checks.__path__, f"{checks.__name__}."):
-        importlib.import_module(module.name)
-    untouched, send, receive, leave = Untouched(), wire.send, wire.receive, os._exit
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    send(link, "ready")
-    while True:
-        try:
-            request = receive(link)
-        except wire.Closed:
-            leave(0)
-        outputs.cell = []
-        reply: dict[str, Any] = {}
-        try:
-            with _alarm(request["seconds"]), redirect_stdout(said), redirect_stderr(warned):
-                if "source" in request:
-                    shell.run_cell(request["source"], store_history=True)
-                else:
-                    untouched.put_back()
-                    reply["value"] = _observe(shell.user_ns, **request)
-        except BaseException as error:
-            reply["raised"] = _describe(error, request["seconds"])
-        untouched.put_back()
-        if getpid() != own:
-            leave(0)  # a fork that a cell has left behind
-        reply["outputs"] = outputs.cell
-        try:
-            send(link, reply)
-        except wire.Closed:
-            leave(0)
-        except Exception as error:
-            send(link, {"raised": _describe(error, 0), "outputs": []})
+    originals = Originals()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    _serve(link, shell, outputs, originals)
 
 
-def _settle(about: dict[str, Any]) -> None:
+def _settle(settings: dict[str, Any]) -> None:
     """Make a home, and become a user whose processes the kernel counts."""
-    home = Path(about["home"]) / "home"
+    home = Path(settings["home"]) / "home"
     (home / "matplotlib").mkdir(parents=True)
     os.environ |= {"HOME": str(home), "MPLCONFIGDIR": str(home / "matplotlib"), "IPYTHONDIR": str(home / "ipython")}
-    if about["fonts"] and Path(about["fonts"]).exists():
-        shutil.copy(about["fonts"], home / "matplotlib")
-    if about["user"] is not None:
+    if settings["fonts"] and Path(settings["fonts"]).exists():
+        shutil.copy(settings["fonts"], home / "matplotlib")
+    user = settings["user"]
+    if user is not None:
         for path in (home, home / "matplotlib"):
-            os.chown(path, about["user"], about["user"])
+            os.chown(path, user, user)
         os.setgroups([])
-        os.setgid(about["user"])
-        os.setuid(about["user"])
+        os.setgid(user)
+        os.setuid(user)
     os.chdir(home)
 
 
+class Outputs:
+    """Everything that a cell prints and draws, in nbformat's words, up to a number of characters in all."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.cell = room, []
+        self.stdout, self.stderr = Stream("stdout", self), Stream("stderr", self)
+
+    def add(self, output: dict[str, Any], size: int) -> None:
+        """Keep an output if there is room."""
+        if self.room < 0:
+            return
+        self.room -= size
+        if self.room < 0:
+            output = {"output_type": "stream", "name": "stderr", "text": "[The rest of the output was cut.]\n"}
+        self.cell.append(output)
+
+    def stream(self, name: str, text: str) -> None:
+        """Keep a piece of text."""
+        text = str(text)[: max(self.room, 0) + 1]
+        last = self.cell[-1] if self.cell else {}
+        if last.get("name") == name and len(text) <= self.room and len(last["text"]) < 10_000:
+            self.room -= len(text)
+            last["text"] += text
+        elif text:
+            self.add({"output_type": "stream", "name": name, "text": text}, len(text) + 20)
+
+    def error(self, kind: str, message: str, lines: list[str]) -> None:
+        """Keep an error, in one line where there is no more room: it says why a test fails."""
+        output = {"output_type": "error", "ename": kind, "evalue": message, "traceback": lines}
+        if sum(map(len, lines)) < self.room:
+            self.add(output, sum(map(len, lines)))
+        else:
+            self.cell.append(output | {"traceback": [f"{kind}: {message[:200]}"]})
+
+    def show(self, kind: str, data: dict[str, Any]) -> None:
+        """Keep a value or a picture."""
+        data = {key: text for key, text in data.items() if key in ("text/plain", "image/png") and isinstance(text, str)}
+        self.add({"output_type": kind, "data": data, "metadata": {}}, sum(map(len, data.values())) + 100)
+
+
+class Stream(io.TextIOBase):
+    """Standard output or standard error of a cell."""
+
+    encoding = "utf-8"
+
+    def __init__(self, name: str, outputs: Outputs) -> None:
+        self.name, self.outputs = name, outputs
+
+    def writable(self) -> bool:
+        """Return that it can be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Keep a text."""
+        self.outputs.stream(self.name, text)
+        return len(text)
+
+
 def _shell(outputs: Outputs) -> Any:
-    """IPython without a terminal, a kernel or a history."""
+    """Return IPython without a terminal, a kernel or a history."""
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
@@ -142,6 +144,72 @@ def _shell(outputs: Outputs) -> Any:
     return Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
 
 
+class Originals:
+    """Functions and classes as they are before a submission runs, to be put back where it has replaced them."""
+
+    def __init__(self) -> None:
+        from classroom.sandbox import messages  # noqa: F401 (loaded, so that it is among ours)
+        from companion.checks import observing
+
+        checks = observing.__package__  # each of its modules may be asked for, and is loaded before a submission runs
+        for module in pkgutil.iter_modules(sys.modules[checks].__path__, f"{checks}."):
+            importlib.import_module(module.name)
+        ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("companion", "classroom")]
+        others = ("builtins", "json", "math", "numpy", "os", "signal", "torch", "torch.nn", "torch.nn.functional")
+        torch = importlib.import_module("torch")
+        self.owners = [*ours, *map(importlib.import_module, others), torch.Tensor, torch.nn.Module]
+        self.kept = [{name: part for name, part in vars(owner).items() if callable(part)} for owner in self.owners]
+
+    def put_back(self) -> None:
+        """Undo replacements of functions and classes; deeper mischief harms nobody else."""
+        for owner, kept in zip(self.owners, self.kept, strict=True):
+            now = vars(owner)
+            changed = [(name, part) for name, part in kept.items() if now.get(name) is not part]
+            for name, part in changed:
+                setattr(owner, name, part)
+            if isinstance(owner, type):  # most of a tensor's methods are inherited: a new one hides the old
+                for name in [name for name, part in now.items() if callable(part) and name not in kept]:
+                    delattr(owner, name)
+
+
+def _serve(link: socket.socket, shell: Any, outputs: Outputs, originals: Originals) -> None:
+    """Reply to requests; what is called here was looked up before the submission could replace it."""
+    from classroom.sandbox.messages import Closed, receive, send
+
+    getpid, leave, own = os.getpid, os._exit, os.getpid()
+    send(link, "ready")
+    while True:
+        try:
+            request = receive(link)
+        except Closed:
+            leave(0)
+        reply = _reply(request, shell, outputs, originals)
+        if getpid() != own:
+            leave(0)  # a fork that a cell has left behind
+        try:
+            send(link, reply)
+        except Closed:
+            leave(0)
+        except Exception as error:
+            send(link, {"raised": _describe(error, 0), "outputs": []})
+
+
+def _reply(request: dict[str, Any], shell: Any, outputs: Outputs, originals: Originals) -> dict[str, Any]:
+    """Run a cell, or observe an answer; return the outputs, and the value or the error."""
+    outputs.cell, reply = [], {}
+    try:
+        with _alarm(request["seconds"]), redirect_stdout(outputs.stdout), redirect_stderr(outputs.stderr):
+            if "source" in request:
+                shell.run_cell(request["source"], store_history=True)
+            else:
+                originals.put_back()
+                reply["value"] = _observe(shell.user_ns, **request)
+    except BaseException as error:
+        reply["raised"] = _describe(error, request["seconds"])
+    originals.put_back()
+    return reply | {"outputs": outputs.cell}
+
+
 def _observe(names: dict[str, Any], answer: str, function: str, arguments: list, seconds: float) -> Any:
     from companion.checks.observing import observe
 
@@ -152,7 +220,7 @@ def _observe(names: dict[str, Any], answer: str, function: str, arguments: list,
 
 
 def _describe(error: BaseException, seconds: float) -> list[str]:
-    """The kind and the message of an error."""
+    """Return the kind and the message of an error."""
     if isinstance(error, TookTooLong):
         return ["TimeoutError", f"it was stopped after {seconds:.0f} s"]
     if isinstance(error, NotImplementedError):

@@ -1,1 +1,1 @@
-"""What a class handed in. Everything here is hostile data."""
+"""Everything that a class handed in, all of it hostile data: find it, read it, repair it."""

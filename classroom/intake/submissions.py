@@ -1,4 +1,4 @@
-"""What a class handed in: which student sent which file, and what can be read of it."""
+"""Find which student sent which file, and read what can be read of it."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@ 
 
 
 class Unreadable(Exception):
-    """A file that is no notebook; the message completes "it is not graded: "."""
+    """Error about a file that is no notebook; the message completes "it is not graded: "."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Submission:
 
 
 def collect(folder: Path, exercises: str) -> list[Submission]:
-    """The submissions in a folder, a student's newest first where there are several.
+    """Find the submissions in a folder, a student's newest first where there are several.
 
     A file in the folder itself is named after its student, as a learning platform hands files over; a folder in it is
     a student's, and may hold one for each set, as nbgrader's ``submitted`` does.
@@ -54,7 +54,7 @@ def collect(folder: Path, exercises: str) -> list[Submission]:
 
 
 def student_id(name: str) -> str:
-    """A name that nbgrader, every file system and every terminal take, and different for different names.
+    """Return a name that nbgrader, every file system and every terminal take, and different for different names.
 
     Letters and digits of any script stay as they are; all else is written as in a web address.
 
@@ -64,9 +64,9 @@ def student_id(name: str) -> str:
     """
     composed = unicodedata.is_normalized("NFC", name)
     kept = []
-    for at, letter in enumerate(name):
+    for index, letter in enumerate(name):
         fine = letter in PLAIN or (composed and letter.isprintable() and unicodedata.category(letter)[0] in "LMN")
-        fine = fine and not (letter in ". " and at in (0, len(name) - 1)) and not (letter == "-" and at == 0)
+        fine = fine and not (letter in ". " and index in (0, len(name) - 1)) and not (letter == "-" and index == 0)
         kept.append(letter if fine else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape")))
     whole = "".join(kept)
     if len(whole.encode()) <= 150:
@@ -76,7 +76,7 @@ def student_id(name: str) -> str:
 
 
 def read_submission(path: Path) -> NotebookNode:
-    """A notebook as a student's tool wrote it, with whatever can be made of a damaged one.
+    """Read a notebook as a student's tool wrote it, with whatever can be made of a damaged one.
 
     Raises:
         Unreadable: If it is no notebook.
@@ -103,7 +103,7 @@ def read_submission(path: Path) -> NotebookNode:
 
 
 def _cell(cell: dict[str, Any]) -> NotebookNode:
-    """A cell with what matters for grading: its kind, source, id, and what nbgrader calls it."""
+    """Return a cell with what matters for grading: its kind, source, id, and what nbgrader calls it."""
     make = {"code": v4.new_code_cell, "raw": v4.new_raw_cell}.get(cell.get("cell_type"), v4.new_markdown_cell)
     source = cell.get("source", "")
     source = "".join(map(str, source)) if isinstance(source, list) else str(source)
@@ -126,7 +126,7 @@ def _upgraded(data: bytes) -> Any:
 
 
 def _one_a_student(found: list[Submission]) -> list[Submission]:
-    """A file and a folder of the same name are the same student's."""
+    """Join a file and a folder of the same name: they are the same student's."""
     students: dict[str, Submission] = {}
     for submission in found:
         first = students.setdefault(submission.student, submission)

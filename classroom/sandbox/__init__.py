@@ -1,1 +1,1 @@
-"""A process cut off from files and network, within limits, and the messages to it."""
+"""A place for code that nobody trusts: isolation, limits, a process and messages to it."""

@@ -1,4 +1,4 @@
-"""What cuts a submission off from files and network: bubblewrap, where the system has it and lets it work."""
+"""Cut a submission off from files and network: by bubblewrap, where the system has it and lets it work."""
 
 import functools
 import os
@@ -19,18 +19,18 @@ PACKAGES = [ROOT_FOLDER / "classroom", ROOT_FOLDER / "companion"]
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store")
 SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/fonts", "/etc/localtime")
 FONTS = "/fonts.json"
-USER = ["--unshare-all"]
+AS_USER = ["--unshare-all"]
 # Root needs no user namespace, and in one its processes would not be counted: it becomes another user inside.
-ROOT = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_CHOWN", "--unshare-cgroup-try"]
-ROOT += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+AS_ROOT = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_CHOWN", "--unshare-cgroup-try"]
+AS_ROOT += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
 
 
 class SandboxError(ValueError):
-    """The isolation that was asked for is not to be had; the message says why."""
+    """Error about an isolation that is not to be had; the message says why."""
 
 
 def find_isolation(wanted: str = "auto") -> str:
-    """``"bubblewrap"`` if it works here and is wanted, else ``"none"``.
+    """Return ``"bubblewrap"`` if it works here and is wanted, else ``"none"``.
 
     Args:
         wanted: ``"required"``, ``"auto"`` or ``"none"``.
@@ -40,41 +40,41 @@ def find_isolation(wanted: str = "auto") -> str:
     """
     if wanted not in ("required", "auto", "none"):
         raise SandboxError(f"isolation must be required, auto or none, but got {wanted!r}")
-    why_not = why_not_isolated(wanted)
-    if wanted == "required" and why_not:
-        raise SandboxError(f"submissions cannot be isolated here: {why_not}")
-    return "none" if why_not else "bubblewrap"
+    error = isolation_error(wanted)
+    if wanted == "required" and error:
+        raise SandboxError(f"submissions cannot be isolated here: {error}")
+    return "none" if error else "bubblewrap"
 
 
-def why_not_isolated(wanted: str = "auto") -> str:
-    """Why submissions are not isolated here, or nothing if they are."""
-    return "isolation is switched off" if wanted == "none" else _ways()[1]
+def isolation_error(wanted: str = "auto") -> str:
+    """Return why submissions are not isolated here, or nothing if they are."""
+    return "isolation is switched off" if wanted == "none" else _working_options()[1]
 
 
 def changes_user() -> bool:
-    """Whether a process starts as root in the sandbox, and has to become another user there."""
-    return "CAP_SETUID" in _ways()[0]
+    """Return whether a process starts as root in the sandbox, and has to become another user there."""
+    return "CAP_SETUID" in _working_options()[0]
 
 
 @functools.cache
-def _ways() -> tuple[list[str], str]:
-    """The options with which bubblewrap works here, or why it does not."""
+def _working_options() -> tuple[list[str], str]:
+    """Return the options with which bubblewrap works here, or why it does not."""
     if not shutil.which("bwrap"):
         return [], "bubblewrap (bwrap) is not installed"
-    said = ""
-    for own in [USER] if os.geteuid() else [ROOT, USER]:
+    error = ""
+    for own in [AS_USER] if os.geteuid() else [AS_ROOT, AS_USER]:
         for options in ([*own, "--proc", "/proc"], own):  # in some containers a new /proc is refused
             command = [*_command(options, environment_of("/tmp", "try"), []), sys.executable, "-c", "import numpy"]
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             if done.returncode == 0:
                 return options, ""
-            said = said or done.stderr.strip()[-200:]
-    return [], f"bubblewrap does not work ({said})"
+            error = error or done.stderr.strip()[-200:]
+    return [], f"bubblewrap does not work ({error})"
 
 
 def bubblewrap(environment: dict[str, str], private: Sequence[Path]) -> list[str]:
-    """The start of a command that runs the rest of it in a sandbox, where private folders are empty."""
-    return _command(_ways()[0], environment, private)
+    """Return the start of a command that runs the rest of it in a sandbox, where private folders are empty."""
+    return _command(_working_options()[0], environment, private)
 
 
 def _command(options: list[str], environment: dict[str, str], private: Sequence[Path]) -> list[str]:
@@ -111,7 +111,7 @@ def _help() -> str:
 
 
 def python_folders() -> list[Path]:
-    """Python's own folders, the installed packages, and this one; nothing else of the project."""
+    """Return Python's own folders, the installed packages, and ours; nothing else of the project."""
     paths = [sys.base_prefix, sys.prefix, *site.getsitepackages(), site.getusersitepackages(), *PACKAGES]
     found = dict.fromkeys(Path(path) for path in paths if Path(path).is_dir())
     # The interpreter may be a link to a link: every folder on the way is needed.
@@ -123,31 +123,29 @@ def python_folders() -> list[Path]:
 
 
 def environment_of(home: str, mark: str) -> dict[str, str]:
-    """The environment of a submission's process: nothing of the instructor's."""
+    """Return the environment of a submission's process: nothing of the instructor's."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return (
-        kept
-        | threads
-        | {
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "HOME": home,
-            "TMPDIR": home,
-            "PYTHONPATH": str(ROOT_FOLDER),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0",
-            "IPYTHONDIR": f"{home}/ipython",
-            "MPLCONFIGDIR": f"{home}/matplotlib",
-            "PYTHONUTF8": "1",
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "COMPANION_DEVICE": "cpu",
-            MARK: mark,
-        }
-    )
+    return {
+        **kept,
+        **threads,
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": home,
+        "TMPDIR": home,
+        "PYTHONPATH": str(ROOT_FOLDER),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "IPYTHONDIR": f"{home}/ipython",
+        "MPLCONFIGDIR": f"{home}/matplotlib",
+        "PYTHONUTF8": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "COMPANION_DEVICE": "cpu",
+        MARK: mark,
+    }
 
 
 def fonts() -> str:
-    """matplotlib's list of fonts, which takes a second to make; nothing where it has not made one yet."""
+    """Return the path of matplotlib's list of fonts, which takes a second to make; nothing where there is none yet."""
     found = sorted(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
     return str(found[-1]) if found else ""

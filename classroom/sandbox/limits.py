@@ -1,4 +1,4 @@
-"""How much of the machine a submission may use."""
+"""Limits on what a submission may use of the machine."""
 
 import contextlib
 import resource
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may use; whatever goes over it is stopped and named.
+    """Limits on a submission; whatever goes over one is stopped and named.
 
     Args:
         seconds: Of one cell, and of one cell's test.

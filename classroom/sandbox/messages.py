@@ -1,9 +1,11 @@
-"""Messages between the process that judges and the one that runs a submission: plain data, and never a pickle."""
+"""Messages between the process that grades and the one that runs a submission: plain data, and never a pickle."""
 
+import contextlib
 import json
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,30 +17,25 @@ DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtyp
 
 
 class Closed(Exception):
-    """The other side is gone."""
+    """End of the conversation: the other side is gone."""
 
 
 class TooLate(Exception):
-    """The other side has not answered in time."""
+    """End of the time: the other side has not answered within it."""
 
 
 class BadMessage(Exception):
-    """What came is not a message, or is a larger one than anybody should send."""
+    """Something that is no message, or a larger one than anybody should send."""
 
 
 def send(link: socket.socket, value: Any, deadline: float | None = None) -> None:
     """Send plain data."""
-    try:
-        _set_timeout(link, deadline)
+    with _until(deadline, link):
         link.sendall(encode(value))
-    except TimeoutError:
-        raise TooLate from None
-    except OSError as error:
-        raise Closed from error
 
 
 def receive(link: socket.socket, deadline: float | None = None) -> Any:
-    """The next message.
+    """Return the next message.
 
     Args:
         link: One end of a pair of sockets.
@@ -54,7 +51,7 @@ def receive(link: socket.socket, deadline: float | None = None) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """Plain data as bytes: its text as JSON, then the numbers of its tensors.
+    """Return plain data as bytes: its text as JSON, then the numbers of its tensors.
 
     Example:
         >>> decode(encode({"x": (1, None), 2: torch.tensor([[1.0, 2.0]])}))
@@ -66,7 +63,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The plain data in bytes that :func:`encode` made."""
+    """Return the plain data in bytes that :func:`encode` made."""
     _, text = LENGTH.unpack(data[: LENGTH.size])
     return _decode(bytearray(data[LENGTH.size :]), text)
 
@@ -110,24 +107,24 @@ def _unpack(value: Any, numbers: memoryview) -> Any:
 def _read(link: socket.socket, count: int, deadline: float | None) -> bytearray:
     data = bytearray()
     while len(data) < count:
-        try:
-            _set_timeout(link, deadline)
+        with _until(deadline, link):
             part = link.recv(min(count - len(data), 2**20))
-        except TimeoutError:
-            raise TooLate from None
-        except OSError as error:
-            raise Closed from error
         if not part:
             raise Closed
         data += part
     return data
 
 
-def _set_timeout(link: socket.socket, deadline: float | None) -> None:
-    if deadline is None:
-        link.settimeout(None)
-    else:
-        left = deadline - time.monotonic()
-        if left <= 0:
+@contextlib.contextmanager
+def _until(deadline: float | None, link: socket.socket) -> Iterator[None]:
+    """Give up at the deadline, and name what can go wrong with a link."""
+    left = None if deadline is None else deadline - time.monotonic()
+    try:
+        if left is not None and left <= 0:
             raise TimeoutError
         link.settimeout(left)
+        yield
+    except TimeoutError:
+        raise TooLate from None
+    except OSError as error:
+        raise Closed from error

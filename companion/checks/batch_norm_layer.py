@@ -17,7 +17,7 @@ WEIGHT, BIAS = (1.5, -0.5, 0.6, 2.0, 0.3), (0.2, 1.0, -0.7, 0.0, 0.5)
 
 
 def compare_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[int, ...] = ()) -> dict[str, float]:
-    r"""How far a batch norm is from torch's in seven respects, each measured on fresh layers.
+    r"""Measure how far a batch norm is from torch's in seven respects, each on fresh layers.
 
     .. math:: \max_i \frac{|a_i - b_i|}{\max(1, |b_i|)}
 
@@ -120,7 +120,7 @@ def _miss(respect: str, make_layer: Callable, make_torch_layer: Callable, positi
 
 
 def measure(make_layer: Callable[[int], nn.Module], respect: str, positions: list[int]) -> list[Tensor]:
-    """What a fresh layer gives in one respect."""
+    """Return what a fresh layer gives in one respect."""
     # Fresh layers and data for each respect: what one spoils, no other sees.
     with torch.enable_grad():
         return RESPECTS[respect][0](_new(make_layer), *_data(tuple(positions)))
@@ -147,7 +147,7 @@ def _new(make_layer: Callable[[int], nn.Module]) -> nn.Module:
 
 
 def _data(positions: tuple[int, ...]) -> tuple[list[Tensor], Tensor]:
-    """Six drifting training batches of 8 examples, and a batch of 3 to evaluate."""
+    """Return six drifting training batches of 8 examples, and a batch of 3 to evaluate."""
     generator = torch.Generator().manual_seed(0)
     channel = (-1, *[1] * len(positions))
     offsets, spreads = (torch.tensor(v, dtype=torch.float64).reshape(channel) for v in (OFFSETS, SPREADS))

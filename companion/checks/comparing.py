@@ -1,4 +1,4 @@
-"""What all checks share: to draw data, to compare an answer with what it should be, and to name its mistake."""
+"""The part that all checks share: random data, an answer compared with what it should be, its mistake named."""
 
 from collections.abc import Callable, Mapping
 from math import inf, isnan
@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.checks.observing import call, kind_of, observe, plain
+from companion.checks.observing import as_data, call_on_copies, kind_of, observe
 
 # In float64, on data of ordinary size, right answers differ by rounding only.
 TOLERANCE = 1e-9
 
 
-def draw(*shape: int, seed: int = 0, offset: float = 1.0) -> Tensor:
-    """Random numbers in float64 whose channels (axis 1) have means and spreads of their own."""
+def random_channels(*shape: int, seed: int = 0, offset: float = 1.0) -> Tensor:
+    """Return random numbers in float64 whose channels (axis 1) have means and spreads of their own."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
     if len(shape) < 2:
@@ -29,11 +29,11 @@ def expect_call(
     answer: Callable, arguments: tuple, want: Any, mistakes: Mapping[str, Any], tolerance: float = TOLERANCE
 ) -> None:
     """Call an answer with ``arguments`` and :func:`expect` that it gives ``want``."""
-    expect(name_of(answer), watch(call, answer, *arguments), want, mistakes, tolerance)
+    expect(name_of(answer), observe_or_fail(call_on_copies, answer, *arguments), want, mistakes, tolerance)
 
 
-def watch(function: Callable, answer: Any, *arguments: Any) -> Any:
-    """:func:`observe`, with an error of the answer as an AssertionError that says what was raised.
+def observe_or_fail(function: Callable, answer: Any, *arguments: Any) -> Any:
+    """Run :func:`observe`; an error of the answer becomes an AssertionError that says what was raised.
 
     NotImplementedError passes: nothing has been answered yet.
     """
@@ -46,7 +46,7 @@ def watch(function: Callable, answer: Any, *arguments: Any) -> Any:
 
 
 def expect(name: str, got: Any, want: Any, mistakes: Mapping[str, Any], tolerance: float = TOLERANCE) -> None:
-    """Silent if an answer is right; else an AssertionError with the sentence of the mistake that it shows.
+    """Do nothing if an answer is right; else raise an AssertionError with the sentence of the mistake that it shows.
 
     Args:
         name: What was answered, for the message.
@@ -64,18 +64,18 @@ def expect(name: str, got: Any, want: Any, mistakes: Mapping[str, Any], toleranc
         Traceback (most recent call last):
         AssertionError: mean: Divide by n.
     """
-    want = plain(want)
+    want = as_data(want)
     miss = distance(got, want)
     if miss <= tolerance:
         return
     for sentence, value in mistakes.items():
-        if distance(got, plain(value)) <= tolerance:
+        if distance(got, as_data(value)) <= tolerance:
             raise AssertionError(f"{name}: {sentence}")
     raise AssertionError(f"{name}: {_unlike(got, want, miss)}")
 
 
 def distance(got: Any, want: Any) -> float:
-    """The largest difference between two pieces of plain data, relative to ``max(1, |want|)``.
+    """Return the largest difference between two pieces of plain data, relative to ``max(1, |want|)``.
 
     Infinite where kind, length, shape or text differ, or where one of them is NaN.
     """
@@ -103,12 +103,12 @@ def distance(got: Any, want: Any) -> float:
 
 
 def name_of(answer: Any) -> str:
-    """What the learner calls the answer."""
+    """Return the name that the learner gave the answer."""
     return getattr(answer, "__name__", type(answer).__name__)
 
 
 def _unlike(got: Any, want: Any, miss: float) -> str:
-    """What is wrong with an answer that shows no known mistake."""
+    """Say in which way an answer differs that shows no known mistake."""
     if got is None:
         return "it gave None. Is there a return?"
     if isinstance(want, Tensor) and isinstance(got, Tensor) and got.shape != want.shape:

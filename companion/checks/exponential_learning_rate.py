@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from companion.checks.comparing import distance, draw, expect, name_of, watch
-from companion.checks.observing import call
+from companion.checks.comparing import distance, expect, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.probes import equivalent_schedule
 
 Numbers = tuple[float, float, float]  # learning rate, weight decay, momentum
@@ -20,17 +20,14 @@ def check_steps_to_double(answer: Callable, settings: Sequence[Numbers] = ((0.2,
     """``answer(learning_rate, weight_decay, momentum)`` predicts when the twin's rate has doubled; a loop counts."""
     for eta, lam, mu in settings:
         alpha = equivalent_schedule(eta, lam, mu).alpha
+        without_momentum, nearly = _doublings(1 - eta * lam), math.log(2) * (1 - mu) / (2 * eta * lam)
+        by_e = 1 / (alpha**-2 - 1)
         steps = {
             "The rate grows by 1 / α² at each step; 1 / α is how the weights grow.": _doublings(alpha, 1),
-            "Momentum is left out. It adds up the decay of many steps, so α is the root of a quadratic equation.": _doublings(
-                1 - eta * lam
-            ),
+            "Momentum is left out. It adds up the decay of many steps, so α is the root of a quadratic equation.": without_momentum,
             "The quadratic equation has two roots; the larger one is the right one.": _doublings(mu / alpha),
-            "1 - α is λη / (1 - μ) only nearly. Solve the quadratic equation.": math.log(2)
-            * (1 - mu)
-            / (2 * eta * lam),
-            "Take the natural logarithm of 2 over that of the growth; 1 / (growth - 1) is when it has grown by e.": 1
-            / (alpha**-2 - 1),
+            "1 - α is λη / (1 - μ) only nearly. Solve the quadratic equation.": nearly,
+            "Take the natural logarithm of 2 over that of the growth; 1 / (growth - 1) is when it has grown by e.": by_e,
         }
         mistakes = {sentence: math.ceil(number) for sentence, number in steps.items()}
         exact = _doublings(alpha)
@@ -39,7 +36,7 @@ def check_steps_to_double(answer: Callable, settings: Sequence[Numbers] = ((0.2,
             "One step too few: after it the rate has not doubled yet. Round up.": math.ceil(exact) - 1,
             "One step too many: step 0 has its own rate, and it is that which doubles.": math.ceil(exact) + 1,
         }
-        got = watch(call, answer, eta, lam, mu)
+        got = observe_or_fail(call_on_copies, answer, eta, lam, mu)
         expect(f"momentum {mu}", got, _count(eta, lam, mu), mistakes, tolerance=1e-6)
 
 
@@ -59,7 +56,7 @@ def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2
     (eta, lam, mu), steps = numbers, range(15)
     schedule = equivalent_schedule(*numbers)
     alpha = schedule.alpha
-    got = watch(_thresholds, answer, clip, len(steps), alpha)
+    got = observe_or_fail(_thresholds, answer, clip, len(steps), alpha)
     for threshold in got:
         if distance(threshold, 0.0) == math.inf:
             expect(name_of(answer), threshold, 0.0, {})  # says what is given where a number is wanted
@@ -70,21 +67,19 @@ def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2
         return _train(w, rates, mu, buffer=schedule.initial_momentum(w), clips=thresholds, seed=seed)
 
     want = _train(_start(seed), [eta for _ in steps], mu, decay=lam, clips=[clip for _ in steps], seed=seed)
+    as_it_is = [1.0 for t in steps]
+    grows, shrinks = ([alpha ** (sign * t) for t in steps] for sign in (-1, 1))
+    as_the_rate, as_its_inverse = ([alpha ** (2 * sign * t) for t in steps] for sign in (-1, 1))
+    early, linear = [alpha * factor for factor in shrinks], [1 - t * (1 - alpha) for t in steps]
     factors = {
-        "The threshold stays as it is. But the twin's gradients get shorter, and in the end none would be clipped.": lambda t: (
-            1.0
-        ),
-        "The threshold grows. But longer weights have shorter gradients.": lambda t: alpha**-t,
-        "The threshold falls too fast: the gradient shrinks by as much as the weights grow, not by its square.": lambda t: (
-            alpha ** (2 * t)
-        ),
-        "The threshold grows with the rate. But it is compared with a gradient, before the rate comes in.": lambda t: (
-            alpha ** (-2 * t)
-        ),
-        "One step early: at step 0 both runs have the same weights, and the same gradient.": lambda t: alpha ** (t + 1),
-        "It shrinks by a constant amount. Each step multiplies.": lambda t: 1 - t * (1 - alpha),
+        "The threshold stays as it is. But the twin's gradients get shorter, and in the end none would be clipped.": as_it_is,
+        "The threshold grows. But longer weights have shorter gradients.": grows,
+        "The threshold falls too fast: the gradient shrinks by as much as the weights grow, not by its square.": as_its_inverse,
+        "The threshold grows with the rate. But it is compared with a gradient, before the rate comes in.": as_the_rate,
+        "One step early: at step 0 both runs have the same weights, and the same gradient.": early,
+        "It shrinks by a constant amount. Each step multiplies.": linear,
     }
-    mistakes = {sentence: twin([clip * factor(t) for t in steps]) for sentence, factor in factors.items()}
+    mistakes = {sentence: twin([clip * factor for factor in each]) for sentence, each in factors.items()}
     expect("logits of run and twin", twin(got), want, mistakes)
 
 
@@ -108,16 +103,15 @@ def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), s
         options = {"push": -1.0 if push else 1.0, "late": late, "last_grows": last}
         broken[many + " ".join(left)] = _both_layers(numbers, steps, seed, **options)
     del broken[""]
+    still = _both_layers(numbers, steps, seed, last_learns=False)
     mistakes = broken | {
         "There is no push: the buffer starts at zero.": _both_layers(numbers, steps, seed, push=0.0),
         "The last layer has lost its weight decay.": _both_layers(numbers, steps, seed, last_decays=False),
-        "The last layer is not trained any more. It keeps its constant rate, and its weight decay.": _both_layers(
-            numbers, steps, seed, last_learns=False
-        ),
+        "The last layer is not trained any more. It keeps its constant rate, and its weight decay.": still,
         "This is the run with weight decay itself. The hidden layer is to be trained without decay.": run,
         "Nothing has moved: change hidden and last in place.": [_start(seed), _start(seed, last=True)],
     }
-    expect(name, watch(_trained, answer, *numbers, steps, seed), twin, mistakes, tolerance=1e-8)
+    expect(name, observe_or_fail(_trained, answer, *numbers, steps, seed), twin, mistakes, tolerance=1e-8)
 
 
 def _trained(answer: Callable, eta: float, lam: float, mu: float, steps: int, seed: int) -> list:
@@ -162,52 +156,36 @@ def check_decoupled_twin(answer: Callable, numbers: Numbers = (0.3, 0.1, 0.4), s
     """``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum; both are trained."""
     eta, lam, mu = numbers
     alpha = 1 - eta * lam
+    longer, growth = eta / alpha, alpha**-2
+    both, one_factor, added = (eta, 1 / alpha, 0), (longer, 1 / alpha, 0), (longer, growth - 1, 0)
     alone = {
-        "The first rate is not η: the very first step has to be divided by the new length, too.": (eta, alpha**-2, 0),
-        "The first rate is larger than η, not smaller.": (eta * alpha, alpha**-2, 0),
-        "The rate grows too slowly: one factor 1 / α is the gradient's, and one is the longer weights'.": (
-            eta / alpha,
-            1 / alpha,
-            0,
-        ),
-        "The rate must grow, not fall.": (eta / alpha, alpha**2, 0),
-        "The first rate is not η, and the growth has two factors: one is the gradient's, one the longer weights'.": (
-            eta,
-            1 / alpha,
-            0,
-        ),
-        "Growth is what the rate is multiplied with, and not what is added to 1.": (eta / alpha, alpha**-2 - 1, 0),
+        "The first rate is not η: the very first step has to be divided by the new length, too.": (eta, growth, 0),
+        "The first rate is larger than η, not smaller.": (eta * alpha, growth, 0),
+        "The rate grows too slowly: one factor 1 / α is the gradient's, and one is the longer weights'.": one_factor,
+        "The rate must grow, not fall.": (longer, alpha**2, 0),
+        "The first rate is not η, and the growth has two factors: one is the gradient's, one the longer weights'.": both,
+        "Growth is what the rate is multiplied with, and not what is added to 1.": added,
     }
     _expect_twin(answer, (eta, lam, 0.0), alone, seed)
     root = equivalent_schedule(*numbers).alpha  # of coupled decay
+    other_way, two_factors = (longer, growth, mu / alpha), (longer, growth, mu * alpha**2)
+    coupled, coupled_gradients = ((eta / root, root**-2, momentum) for momentum in (mu, mu * root))
     with_momentum = {
         "Rate and growth are right. But the buffer holds old gradients, of a time when the weights were shorter, so "
-        "the twin's momentum is not μ.": (eta / alpha, alpha**-2, mu),
-        "The momentum goes the wrong way: old gradients are too long for the weights of today.": (
-            eta / alpha,
-            alpha**-2,
-            mu / alpha,
-        ),
-        "The momentum has one factor of α, not two: the buffer is made of gradients, which shrink by α a step.": (
-            eta / alpha,
-            alpha**-2,
-            mu * alpha**2,
-        ),
-        "The twin needs a momentum, too.": (eta / alpha, alpha**-2, 0.0),
-        "α here is not the root of the quadratic equation: decay does not go through the buffer.": (
-            eta / root,
-            root**-2,
-            mu,
-        ),
+        "the twin's momentum is not μ.": (longer, growth, mu),
+        "The momentum goes the wrong way: old gradients are too long for the weights of today.": other_way,
+        "The momentum has one factor of α, not two: the buffer is made of gradients, which shrink by α a step.": two_factors,
+        "The twin needs a momentum, too.": (longer, growth, 0.0),
+        "α here is not the root of the quadratic equation: decay does not go through the buffer.": coupled,
         "α here is not the root of the quadratic equation, as decay does not go through the buffer; the momentum's "
-        "factor is right.": (eta / root, root**-2, mu * root),
+        "factor is right.": coupled_gradients,
     }
     _expect_twin(answer, numbers, with_momentum, seed)
 
 
 def _expect_twin(answer: Callable, numbers: Numbers, mistakes: dict[str, Numbers], seed: int) -> None:
     (eta, lam, mu), steps = numbers, 12
-    got = watch(call, answer, *numbers)
+    got = observe_or_fail(call_on_copies, answer, *numbers)
     if distance(got, [0.0] * 3) == math.inf:
         expect(name_of(answer), got, [0.0] * 3, {})  # says what is given where three numbers are wanted
 
@@ -224,11 +202,11 @@ def _expect_twin(answer: Callable, numbers: Numbers, mistakes: dict[str, Numbers
 
 
 def _start(seed: int, last: bool = False) -> Tensor:
-    return draw(6, 3, seed=seed + 1, offset=0.0) if last else draw(4, 6, seed=seed, offset=0.0)
+    return random_channels(6, 3, seed=seed + 1, offset=0.0) if last else random_channels(4, 6, seed=seed, offset=0.0)
 
 
 def _logits(hidden: Tensor, last: Tensor, seed: int) -> Tensor:
-    h = draw(20, 4, seed=seed + 2) @ hidden
+    h = random_channels(20, 4, seed=seed + 2) @ hidden
     h = (h - h.mean(0)) / h.var(0, correction=0).sqrt()
     return (h + 0.5).relu() @ last
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.checks.comparing import distance, draw, expect, expect_call, watch
-from companion.checks.observing import call
+from companion.checks.comparing import distance, expect, expect_call, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.norms import GhostBatchNorm
 
 # A number may have been computed in float32.
@@ -22,34 +22,26 @@ def check_even_ghosts(
     seed: int = 0,
 ) -> None:
     """``answer(x, g, eps)`` standardizes ``x``, ``(N, C)``, in ghosts of nearly equal size, none smaller than g."""
-    for number, (examples, g) in enumerate(batches):
-        x, eps, count = draw(examples, channels, seed=seed + number), 0.1, examples // g
+    for index, (examples, g) in enumerate(batches):
+        x, eps, count = random_channels(examples, channels, seed=seed + index), 0.1, examples // g
         right = _sizes(examples, count)
         full, rest = [g] * count, examples - g * count
+        small_last = _in_ghosts(x, [*full, *[rest] * (rest > 0)], eps)
+        chunks = _in_ghosts(x, [len(part) for part in x.chunk(count)], eps)
+        one_large = _in_ghosts(x, [*full[:-1], g + rest], eps) if rest > 1 else None
+        g_ghosts, too_many = (_in_ghosts(x, _sizes(examples, n), eps) for n in (g, -(-examples // g)))
+        shortened = _in_ghosts(x[: examples - rest], full, eps) if rest else None
+        together = torch.cat([(part - part.mean()) / (part.var(correction=0) + eps).sqrt() for part in x.split(right)])
         mistakes = {
-            "The last ghost is smaller than the others, and noisier. Spread what is left over.": _in_ghosts(
-                x, [*full, *[rest] * (rest > 0)], eps
-            ),
-            "The sizes differ by more than one: torch.chunk gives the last ghost what is left. Try torch.tensor_split.": _in_ghosts(
-                x, [len(part) for part in x.chunk(count)], eps
-            ),
-            "What is left over has all gone into one ghost. Spread it.": _in_ghosts(x, [*full[:-1], g + rest], eps)
-            if rest > 1
-            else None,
+            "The last ghost is smaller than the others, and noisier. Spread what is left over.": small_last,
+            "The sizes differ by more than one: torch.chunk gives the last ghost what is left. Try torch.tensor_split.": chunks,
+            "What is left over has all gone into one ghost. Spread it.": one_large,
             "The larger ghosts come first.": _in_ghosts(x, right[::-1], eps),
-            "g is the number of examples in a ghost, not the number of ghosts.": _in_ghosts(
-                x, _sizes(examples, g), eps
-            ),
-            "No ghost may have fewer than g examples: round the number of ghosts down.": _in_ghosts(
-                x, _sizes(examples, -(-examples // g)), eps
-            ),
-            "All examples must come out; yours lack the last ones.": _in_ghosts(x[: examples - rest], full, eps)
-            if rest
-            else None,
+            "g is the number of examples in a ghost, not the number of ghosts.": g_ghosts,
+            "No ghost may have fewer than g examples: round the number of ghosts down.": too_many,
+            "All examples must come out; yours lack the last ones.": shortened,
             "The whole batch shares; cut it first.": _in_ghosts(x, [examples], eps),
-            "Each channel has a mean and a variance of its own: take them over the examples, axis 0.": torch.cat(
-                [(part - part.mean()) / (part.var(correction=0) + eps).sqrt() for part in x.split(right)]
-            ),
+            "Each channel has a mean and a variance of its own: take them over the examples, axis 0.": together,
             "The variance is divided by n, not n - 1.": _in_ghosts(x, right, eps, correction=1),
             "eps is added to the variance, inside the square root.": _in_ghosts(x, right, eps, inside=False),
             "eps is missing: add it to the variance.": _in_ghosts(x, right, 0.0),
@@ -79,7 +71,7 @@ def check_matched_momentum(
     """``answer(momentum, batch_size, g)`` predicts a layer's momentum; a ghost batch norm is given it, and measured."""
     for momentum, batch_size, g in cases:
         ghosts, keep = batch_size // g, 1 - momentum
-        got = watch(call, answer, momentum, batch_size, g)
+        got = observe_or_fail(call_on_copies, answer, momentum, batch_size, g)
         name = f"momentum {momentum}, {batch_size} examples, ghosts of {g}"
         wanted = 1 - keep ** (1 / ghosts)
         is_number = isinstance(got, int | float) and not isinstance(got, bool)
@@ -91,18 +83,17 @@ def check_matched_momentum(
             )
         if distance(_left(got, batch_size, g), _left(momentum, batch_size, batch_size)) <= TO_ROUNDING:
             continue
+        divided, multiplied = momentum / ghosts, 1 - keep ** (1 / (batch_size * g))
+        together, by_examples = 1 - keep**ghosts, 1 - keep ** (1 / batch_size)
         mistakes = {
             "With the old momentum each ghost takes as much as the whole batch would.": momentum,
-            "To divide by the number of ghosts is only nearly right: what is left is multiplied, ghost by ghost.": momentum
-            / ghosts,
+            "To divide by the number of ghosts is only nearly right: what is left is multiplied, ghost by ghost.": divided,
             "That is the share that one ghost must leave; its momentum is the rest.": keep ** (1 / ghosts),
             "The root belongs to what is left, 1 - momentum, not to the momentum.": momentum ** (1 / ghosts),
-            "That is what many ghosts take together at the old momentum; asked is the momentum of one.": 1
-            - keep**ghosts,
+            "That is what many ghosts take together at the old momentum; asked is the momentum of one.": together,
             "A step has batch_size / g ghosts, not g.": 1 - keep ** (1 / g),
-            "The running statistics move once for each ghost, not once for each example.": 1 - keep ** (1 / batch_size),
-            "Divide the batch by g: that is how many ghosts a step has. You multiplied.": 1
-            - keep ** (1 / (batch_size * g)),
+            "The running statistics move once for each ghost, not once for each example.": by_examples,
+            "Divide the batch by g: that is how many ghosts a step has. You multiplied.": multiplied,
         }
         expect(name, got, wanted, mistakes, TO_ROUNDING)
 
@@ -119,20 +110,17 @@ def check_scatter_of_means(
     answer: Callable, examples: int = 7, sizes: tuple[int, ...] = (3, 1, 7), seed: int = 0
 ) -> None:
     """``answer(h, g)`` predicts the standard deviation of a ghost's mean; the check goes through all ghosts."""
-    h = draw(examples, seed=seed, offset=3.0) * 2
+    h = random_channels(examples, seed=seed, offset=3.0) * 2
     var, n = h.var(correction=0).item(), examples
     for g in sizes:
         means = torch.stack([h[list(ghost)].mean() for ghost in combinations(range(n), g)])
         left_out = (n - g) / (n - 1)
+        independent, nearly = (var / g) ** 0.5, (var / g * (n - g) / n) ** 0.5
         mistakes = {
-            "That is for examples drawn independently. In a ghost none comes twice: what is the answer for g = N?": (
-                var / g
-            )
-            ** 0.5,
+            "That is for examples drawn independently. In a ghost none comes twice: what is the answer for g = N?": independent,
             "That is the variance; asked is the standard deviation.": var / g * left_out,
             "s² divides by N, since these N examples are all there are.": (var * n / (n - 1) / g * left_out) ** 0.5,
-            "Nearly: what is left out of a ghost counts as (N - g) / (N - 1), not (N - g) / N.": (var / g * (n - g) / n)
-            ** 0.5,
+            "Nearly: what is left out of a ghost counts as (N - g) / (N - 1), not (N - g) / N.": nearly,
             "s² divides by N, and a ghost holds no example twice; you have neither.": (var * n / (n - 1) / g) ** 0.5,
             "A mean of g examples scatters by less than one example does: where is g?": (var * left_out) ** 0.5,
             "Take the root of (N - g) / (N - 1), too.": (var / g) ** 0.5 * left_out,
@@ -140,48 +128,15 @@ def check_scatter_of_means(
         }
         name = f"scatter_of_means, {examples} examples, ghosts of {g}"
         want = means.std(correction=0).item()
-        expect(name, watch(call, answer, h, g), want, mistakes, TO_ROUNDING)
+        expect(name, observe_or_fail(call_on_copies, answer, h, g), want, mistakes, TO_ROUNDING)
 
 
 def check_repaired(answer: Callable, batch_size: int = 12, g: int = 3, channels: int = 2, seed: int = 0) -> None:
     """``answer(channels, g)`` makes a layer that does what torch's batch norm does on one chunk after the other."""
-    data = [draw(batch_size, channels, seed=seed + step) for step in range(3)]
-    weight, bias = draw(channels, seed=seed + 8), draw(channels, seed=seed + 9)
-    count, order = batch_size // g, torch.arange(batch_size)
-    got = watch(run_layer, answer, [channels, g], data, weight, bias)
-
-    def cut(*parts: Tensor, **how: Any) -> dict:
-        return _by_hand(data, weight, bias, list(parts), **how)
-
-    chunks = order.split(g)
-    want, whole = cut(*chunks), cut(order)
-    by_count, by_g = [order[first::count] for first in range(count)], [order[first::g] for first in range(g)]
-    outputs = {
-        "It makes g ghosts instead of ghosts of g examples; and what comes out in a row belongs to another example.": cut(
-            *by_g, back=False
-        ),
-        "g is the number of examples in a ghost, not the number of ghosts.": cut(*order.chunk(g)),
-        "g is the number of examples in a ghost, not the number of ghosts; and a ghost's examples are neighbours.": cut(
-            *by_g
-        ),
-        "What comes out in a row belongs to another example: put the rows back in order.": cut(*by_count, back=False),
-        "A ghost's examples are neighbours: 0 to g - 1, then g to 2 g - 1, and so on.": cut(*by_count),
-        "The whole batch shares: the batch is not cut.": whole,
-    }
-    constant = {"Mean and variance depend on x, too: they may not be detached.": cut(*chunks, gradient="detached")}
-    once = {
-        "Each ghost moves the running statistics, one after the other; yours move once a step, by the ghosts' mean.": cut(
-            *chunks, follow="mean"
-        ),
-        "Each ghost moves the running statistics; yours follow the whole batch.": whole,
-        "Each ghost moves the running statistics, not only the first one.": cut(*chunks, follow="first"),
-        "Each ghost moves the running statistics, not only the last one.": cut(*chunks, follow="last"),
-    }
-    cut_again = {
-        "In evaluation mode there are no ghosts: the running statistics serve.": want | {"evaluation": want["cut"]}
-    }
-    sides = {"outputs": outputs, "gradient": constant, "running mean": once, "running variance": once}
-    sides["evaluation"] = cut_again
+    data = [random_channels(batch_size, channels, seed=seed + step) for step in range(3)]
+    weight, bias = random_channels(channels, seed=seed + 8), random_channels(channels, seed=seed + 9)
+    got = observe_or_fail(run_layer, answer, [channels, g], data, weight, bias)
+    want, sides = _sides(data, weight, bias, g)
     for respect, mistakes in sides.items():
         values = {sentence: result[respect] for sentence, result in mistakes.items()}
         expect(f"Repaired, {respect}", got[respect], want[respect], values)
@@ -192,21 +147,54 @@ def check_repaired(answer: Callable, batch_size: int = 12, g: int = 3, channels:
         )
 
 
+def _sides(data: list[Tensor], weight: Tensor, bias: Tensor, g: int) -> tuple[dict, dict[str, dict[str, dict]]]:
+    """Return what a right layer does, and for each respect what the usual mistaken layers do."""
+    order = torch.arange(len(data[0]))
+    chunks, count = order.split(g), len(order) // g
+
+    def cut(*parts: Tensor, **how: Any) -> dict:
+        return _by_hand(data, weight, bias, list(parts), **how)
+
+    want, whole = cut(*chunks), cut(order)
+    by_count, by_g = [order[first::count] for first in range(count)], [order[first::g] for first in range(g)]
+    two_things, of_g, apart = cut(*by_g, back=False), cut(*order.chunk(g)), cut(*by_g)
+    outputs = {
+        "It makes g ghosts instead of ghosts of g examples; and what comes out in a row belongs to another example.": two_things,
+        "g is the number of examples in a ghost, not the number of ghosts.": of_g,
+        "g is the number of examples in a ghost, not the number of ghosts; and a ghost's examples are neighbours.": apart,
+        "What comes out in a row belongs to another example: put the rows back in order.": cut(*by_count, back=False),
+        "A ghost's examples are neighbours: 0 to g - 1, then g to 2 g - 1, and so on.": cut(*by_count),
+        "The whole batch shares: the batch is not cut.": whole,
+    }
+    constant = {"Mean and variance depend on x, too: they may not be detached.": cut(*chunks, gradient="detached")}
+    mean, first, last = (cut(*chunks, follow=which) for which in ("mean", "first", "last"))
+    once = {
+        "Each ghost moves the running statistics, one after the other; yours move once a step, by the ghosts' mean.": mean,
+        "Each ghost moves the running statistics; yours follow the whole batch.": whole,
+        "Each ghost moves the running statistics, not only the first one.": first,
+        "Each ghost moves the running statistics, not only the last one.": last,
+    }
+    still_cut = want | {"evaluation": want["cut"]}
+    cut_again = {"In evaluation mode there are no ghosts: the running statistics serve.": still_cut}
+    sides = {"outputs": outputs, "gradient": constant, "running mean": once, "running variance": once}
+    return want, sides | {"evaluation": cut_again}
+
+
 def run_layer(make_layer: Callable, numbers: list[int], data: list[Tensor], weight: Tensor, bias: Tensor) -> dict:
-    """What a new layer does in all respects, once it has these scales and offsets."""
+    """Return what a new layer does in all respects, once it has these scales and offsets."""
     layer = make_layer(*numbers).double().train()
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             parameter.copy_(weight if name.endswith("weight") else bias)
     *train, test = data
-    outputs = [call(layer, x) for x in train[:-1]]
+    outputs = [call_on_copies(layer, x) for x in train[:-1]]
     x = train[-1].clone().requires_grad_()
     outputs.append(layer(x))
     seen = {"outputs": outputs, "gradient": torch.autograd.grad(outputs[-1], x, _upstream(x))[0]}
     kept = dict(layer.named_buffers())
     for name, buffer in (("running mean", "running_mean"), ("running variance", "running_var")):
         seen[name] = next((value.clone() for key, value in kept.items() if key.endswith(buffer)), None)
-    seen["evaluation"] = call(layer.eval(), test)
+    seen["evaluation"] = call_on_copies(layer.eval(), test)
     try:
         layer.train()(test[:-1])
         seen["smaller ghost"] = "nothing"
@@ -228,7 +216,7 @@ def _by_hand(
     follow: str = "each",
     gradient: str = "full",
 ) -> dict:
-    """What torch's batch norm does on the parts of each batch, or a mistaken layer."""
+    """Return what torch's batch norm does on the parts of each batch, or a mistaken layer."""
     *train, test = data
     running = {"running mean": torch.zeros_like(weight), "running variance": torch.ones_like(weight)}
     seen: dict = {"outputs": []}
@@ -255,7 +243,5 @@ def _by_hand(
 
 
 def _standardized(x: Tensor, detach: bool) -> Tensor:
-    mean, var = x.mean(0), x.var(0, correction=0)
-    if detach:
-        mean, var = mean.detach(), var.detach()
-    return (x - mean) / (var + 1e-5).sqrt()
+    source = x.detach() if detach else x
+    return (x - source.mean(0)) / (source.var(0, correction=0) + 1e-5).sqrt()

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from companion.checks.comparing import draw, expect, expect_call, name_of, watch
-from companion.checks.observing import call
+from companion.checks.comparing import expect, expect_call, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.norms import GroupNorm
 
 EPS = 0.1  # so large that it shows where it was put
@@ -22,23 +22,20 @@ def check_group_norm_last(
     seed: int = 0,
 ) -> None:
     """``answer(x, num_groups, eps)`` is group norm of ``x``, ``(N, *positions, C)``."""
-    x = draw(examples, channels, *positions, seed=seed).movedim(1, -1).contiguous()
+    x = random_channels(examples, channels, *positions, seed=seed).movedim(1, -1).contiguous()
     size, last = channels // num_groups, x.dim()
     places = tuple(range(1, last - 1))
     groups = x.unflatten(-1, (num_groups, size))
     share = (*places, last)
     mean, var = groups.mean(share, keepdim=True), groups.var(share, correction=0, keepdim=True)
     n = x[0].numel() // num_groups
+    strided = x.unflatten(-1, (size, num_groups))
+    from_memory = _standardize(x.reshape(examples, num_groups, -1), -1)
+    every_other, of_num_groups = _standardize(strided, (*places, last - 1)), _standardize(strided, share)
     ways = {
-        "A group is cut from memory, not from the channels: reshape(len(x), num_groups, -1) wants them on axis 1.": _standardize(
-            x.reshape(examples, num_groups, -1), -1
-        ),
-        "A group is a run of neighbouring channels; yours takes every num_groups-th channel.": _standardize(
-            x.unflatten(-1, (size, num_groups)), (*places, last - 1)
-        ),
-        "num_groups is the number of groups; you took it as the number of channels in one.": _standardize(
-            x.unflatten(-1, (size, num_groups)), share
-        ),
+        "A group is cut from memory, not from the channels: reshape(len(x), num_groups, -1) wants them on axis 1.": from_memory,
+        "A group is a run of neighbouring channels; yours takes every num_groups-th channel.": every_other,
+        "num_groups is the number of groups; you took it as the number of channels in one.": of_num_groups,
         "All positions of an example share, too; you normalized each position by itself.": _standardize(groups, last),
         "What else is in the batch has no say; you averaged over the examples.": _standardize(groups, (0, *share)),
         "Each channel has a mean of its own here: that is instance norm.": _standardize(x, places),
@@ -67,43 +64,29 @@ def check_loudness_after(
         size = channels // num_groups
         rest = size - 1
         quieter = (size / (times**2 + rest)) ** 0.5
+        alone, root = [times, 1, 1], (size / (times + rest)) ** 0.5
+        of_num_groups, (loud, neighbour, _) = _shares(times, num_groups), _shares(times, channels)
+        layer_norm = [loud, neighbour, neighbour]
+        unsquared = [times * size / (times + rest), size / (times + rest), 1]
+        unrooted = [times * quieter**2, quieter**2, 1]
+        summed = [times / (times**2 + rest) ** 0.5, 1 / (times**2 + rest) ** 0.5, 1]
         mistakes = {
-            "All channels of a group are divided by one number. The loud one moves it, and with it the neighbours.": [
-                times,
-                1,
-                1,
-            ],
+            "All channels of a group are divided by one number. The loud one moves it, and with it the neighbours.": alone,
             "Every channel comes out at 1 only if it is a group of its own. Here the loud one shares.": [1, 1, 1],
             "The loud channel is not brought back to 1: it stays `times` as loud as its neighbours.": [1, 1 / times, 1],
-            "A group has channels / num_groups channels, not num_groups.": _shares(times, num_groups),
-            "Other groups have their own statistics. Only in layer norm do all channels share.": [
-                *_shares(times, channels)[:2],
-                _shares(times, channels)[1],
-            ],
-            "Variances are averaged, not standard deviations: square the loudness first.": [
-                times * size / (times + rest),
-                size / (times + rest),
-                1,
-            ],
-            "`times` as loud means times² the variance.": [
-                times * (size / (times + rest)) ** 0.5,
-                (size / (times + rest)) ** 0.5,
-                1,
-            ],
-            "Divide by the standard deviation, not by the variance: the root is missing.": [
-                times * quieter**2,
-                quieter**2,
-                1,
-            ],
-            "The group's variance is the mean of its channels', not their sum.": [
-                times / (times**2 + rest) ** 0.5,
-                1 / (times**2 + rest) ** 0.5,
-                1,
-            ],
+            "A group has channels / num_groups channels, not num_groups.": of_num_groups,
+            "Other groups have their own statistics. Only in layer norm do all channels share.": layer_norm,
+            "Variances are averaged, not standard deviations: square the loudness first.": unsquared,
+            "`times` as loud means times² the variance.": [times * root, root, 1],
+            "Divide by the standard deviation, not by the variance: the root is missing.": unrooted,
+            "The group's variance is the mean of its channels', not their sum.": summed,
             "The order is: this channel, its neighbour, a channel of another group.": [quieter, times * quieter, 1],
         }
         name = f"{channels} channels, {num_groups} groups, {times} times as loud"
-        got, want = watch(call, answer, channels, num_groups, times), _measured(channels, num_groups, times)
+        got, want = (
+            observe_or_fail(call_on_copies, answer, channels, num_groups, times),
+            _measured(channels, num_groups, times),
+        )
         expect(name, got, want, mistakes, tolerance=1e-6)
 
 
@@ -124,31 +107,27 @@ def check_backward(
     answer: Callable, examples: int = 2, channels: int = 6, positions: int = 3, num_groups: int = 2, seed: int = 0
 ) -> None:
     """``answer(grad_y, x, gamma, num_groups, eps)`` is the gradient of group norm's input, ``(N, C, P)``."""
-    x, grad_y = (draw(examples, channels, positions, seed=seed + step) for step in range(2))
-    gamma = draw(channels, seed=seed + 2)
+    x, grad_y = (random_channels(examples, channels, positions, seed=seed + step) for step in range(2))
+    gamma = random_channels(channels, seed=seed + 2)
     grad_hat, column = grad_y * gamma[:, None], gamma[:, None]
     leaf = x.clone().requires_grad_()
     (want,) = torch.autograd.grad(F.group_norm(leaf, num_groups, gamma, eps=EPS), leaf, grad_y)
     n = x[0].numel() // num_groups
     every = x.transpose(0, 1)  # channels in the place of examples: their layer norm is batch norm
+    at_the_end = column * _gradient(grad_y, x, num_groups)
+    no_paths, sums = (_gradient(grad_hat, x, num_groups, mean=times, var=times) for times in (0, n))
+    of_batch = _gradient(grad_hat.transpose(0, 1), every, 1).transpose(0, 1)
     mistakes = {
-        "gamma differs within a group: multiply it in before you average, not at the end. (In batch norm both agree.)": column
-        * _gradient(grad_y, x, num_groups),
+        "gamma differs within a group: multiply it in before you average, not at the end. (In batch norm both agree.)": at_the_end,
         "gamma is missing: the loss reaches the standardized values through it.": _gradient(grad_y, x, num_groups),
         "The mean depends on x, too. Its path is missing.": _gradient(grad_hat, x, num_groups, mean=0),
         "The variance depends on x, too. Its path is missing.": _gradient(grad_hat, x, num_groups, var=0),
-        "Mean and variance depend on x, too. Both paths are missing.": _gradient(
-            grad_hat, x, num_groups, mean=0, var=0
-        ),
-        "The paths through mean and variance are means over the group, not sums.": _gradient(
-            grad_hat, x, num_groups, mean=n, var=n
-        ),
+        "Mean and variance depend on x, too. Both paths are missing.": no_paths,
+        "The paths through mean and variance are means over the group, not sums.": sums,
         "It is still to be divided by the standard deviation.": _gradient(grad_hat, x, num_groups, divide=False),
         "You averaged over each channel by itself; its whole group shares.": _gradient(grad_hat, x, channels),
         "You averaged over all channels of an example; only those of a group share.": _gradient(grad_hat, x, 1),
-        "You averaged over the batch; each example has statistics of its own.": _gradient(
-            grad_hat.transpose(0, 1), every, 1
-        ).transpose(0, 1),
+        "You averaged over the batch; each example has statistics of its own.": of_batch,
     }
     expect_call(answer, (grad_y, x, gamma, num_groups, EPS), want, mistakes)
 
@@ -164,7 +143,7 @@ def _gradient(grad_hat: Tensor, x: Tensor, num_groups: int, mean: int = 1, var: 
 
 def check_to_group_norm(answer: Callable, widths: tuple[int, ...] = (8, 12, 4), size: int = 2, seed: int = 0) -> None:
     """``answer(model, size)`` puts group norm in place of each batch norm, and keeps scale, offset and eps."""
-    got, want = (watch(swapped, swap, list(widths), size, seed) for swap in (answer, _swap))
+    got, want = (observe_or_fail(swapped, swap, list(widths), size, seed) for swap in (answer, _swap))
     name = name_of(answer)
     if got is None:
         raise AssertionError(f"{name}: it gave None. Is there a return?")
@@ -172,9 +151,9 @@ def check_to_group_norm(answer: Callable, widths: tuple[int, ...] = (8, 12, 4), 
         raise AssertionError(
             f"{name}: a batch norm is left. model.named_children() does not look inside what it finds: go deeper."
         )
+    sizes = [size] * len(widths)
     count = {
-        "The first number of nn.GroupNorm is how many groups there are; `size` is how many channels one has.": [size]
-        * len(widths)
+        "The first number of nn.GroupNorm is how many groups there are; `size` is how many channels one has.": sizes
     }
     expect(f"{name}: num_groups of each layer", got["groups"], want["groups"], count)
     default = {"A batch norm's eps is not kept: you have the default.": [1e-5] * len(widths)}
@@ -186,7 +165,7 @@ def check_to_group_norm(answer: Callable, widths: tuple[int, ...] = (8, 12, 4), 
 
 
 def swapped(answer: Callable, widths: list[int], size: int, seed: int) -> dict | None:
-    """What an answer makes of a model whose batch norms stand at three depths."""
+    """Return what an answer makes of a model whose batch norms stand at three depths."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = answer(_model(*widths), size)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from companion.checks.comparing import draw, expect, expect_call, name_of, watch
-from companion.checks.observing import call, kind_of
+from companion.checks.comparing import expect, expect_call, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies, kind_of
 from companion.norms import InstanceNorm, LayerNorm
 
 
@@ -19,33 +19,26 @@ def check_adopt(
     seed: int = 0,
 ) -> None:
     """``answer(x, style, eps)`` gives each channel of ``x`` the mean and the deviation that it has in ``style``."""
-    x, style = (draw(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
+    x, style = (random_channels(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
     eps, area = 0.1, (2, 3)  # an ε that large shows where it was put
     n, k = x[0, 0].numel(), style[0, 0].numel()
     mean, new_mean = x.mean(area, keepdim=True), style.mean(area, keepdim=True)
     var, new_var = (h.var(area, correction=0, keepdim=True) for h in (x, style))
     hat, new_std = (x - mean) / (var + eps).sqrt(), new_var.sqrt()
-    over = {name: _moments(x, style, axes) for name, axes in (("image", (1, 2, 3)), ("batch", (0, 2, 3)))}
+    of_image, of_batch = (_adopt(*_moments(x, style, axes), x, eps) for axes in ((1, 2, 3), (0, 2, 3)))
+    other_way = _adopt(new_mean, mean, new_var, var, style, eps)
+    unbiased = _adopt(mean, new_mean, var * n / (n - 1), new_var * k / (k - 1), x, eps)
+    unbiased_style = hat * (new_var * k / (k - 1)).sqrt() + new_mean
+    eps_twice = hat * (new_var + eps).sqrt() + new_mean
+    eps_outside = (x - mean) / (var.sqrt() + eps) * new_std + new_mean
     mistakes = {
-        "You gave `style` the look of `x`; it goes the other way round.": (style - new_mean)
-        / (new_var + eps).sqrt()
-        * var.sqrt()
-        + mean,
-        "Each channel has a mean and a deviation of its own; yours share one over the whole image.": _adopt(
-            *over["image"], x, eps
-        ),
-        "Each image follows its own style; you averaged over the batch.": _adopt(*over["batch"], x, eps),
-        "Variances here are divided by the number of positions: correction=0.": (x - mean)
-        / (var * n / (n - 1) + eps).sqrt()
-        * (new_var * k / (k - 1)).sqrt()
-        + new_mean,
-        "Of x the variance is right; that of the style is divided by the number of positions, too: correction=0.": hat
-        * (new_var * k / (k - 1)).sqrt()
-        + new_mean,
-        "eps belongs to the variance of x alone; you added it to that of the style, too.": hat * (new_var + eps).sqrt()
-        + new_mean,
-        "eps is added to the variance of x, inside the square root.": (x - mean) / (var.sqrt() + eps) * new_std
-        + new_mean,
+        "You gave `style` the look of `x`; it goes the other way round.": other_way,
+        "Each channel has a mean and a deviation of its own; yours share one over the whole image.": of_image,
+        "Each image follows its own style; you averaged over the batch.": of_batch,
+        "Variances here are divided by the number of positions: correction=0.": unbiased,
+        "Of x the variance is right; that of the style is divided by the number of positions, too: correction=0.": unbiased_style,
+        "eps belongs to the variance of x alone; you added it to that of the style, too.": eps_twice,
+        "eps is added to the variance of x, inside the square root.": eps_outside,
         "eps is missing: add it to the variance of x.": (x - mean) / var.sqrt() * new_std + new_mean,
         "The new scale is the style's standard deviation, not its variance.": hat * new_var + new_mean,
         "The style's mean is still to be added.": hat * new_std,
@@ -68,25 +61,18 @@ def _adopt(mean: Tensor, new_mean: Tensor, var: Tensor, new_var: Tensor, x: Tens
 def check_faintest(answer: Callable, cases: tuple[tuple[float, float], ...] = ((0.9, 0.02), (0.6, 0.05))) -> None:
     """``answer(share, eps)`` predicts the faintest contrast that comes out at a share; torch's instance norm tells."""
     for share, eps in cases:
+        squares, beside_s = (share * eps / (1 - share)) ** 0.5, share * eps / (1 - share)
+        outside, lost = share * eps**0.5 / (1 - share), (eps * (1 - share**2)) ** 0.5 / share
         mistakes = {
-            "What comes out is s / sqrt(s² + eps). You left the root out: s² / (s² + eps).": (share * eps / (1 - share))
-            ** 0.5,
-            "eps stands beside s², not beside s: solve share² (s² + eps) = s², and take the root at the end.": share
-            * eps
-            / (1 - share),
-            "eps stands inside the root, beside s²; you solved s / (s + sqrt(eps)) = share.": share
-            * eps**0.5
-            / (1 - share),
+            "What comes out is s / sqrt(s² + eps). You left the root out: s² / (s² + eps).": squares,
+            "eps stands beside s², not beside s: solve share² (s² + eps) = s², and take the root at the end.": beside_s,
+            "eps stands inside the root, beside s²; you solved s / (s + sqrt(eps)) = share.": outside,
             "sqrt(eps) is where the contrast falls to about 0.7, whatever the share.": eps**0.5,
             "That is s²: take the root at the end.": share**2 * eps / (1 - share**2),
             "s stands inside the root, too: solve s = share * sqrt(s² + eps) for s.": share * eps**0.5,
-            "That is the share which is lost: s must be larger, the larger the share that is to come out.": (
-                eps * (1 - share**2)
-            )
-            ** 0.5
-            / share,
+            "That is the share which is lost: s must be larger, the larger the share that is to come out.": lost,
         }
-        got, want = watch(call, answer, share, eps), _faintest(share, eps)
+        got, want = observe_or_fail(call_on_copies, answer, share, eps), _faintest(share, eps)
         expect(f"share {share}, eps {eps}", got, want, mistakes, tolerance=1e-6)
 
 
@@ -101,36 +87,29 @@ def _faintest(share: float, eps: float) -> float:
     return high
 
 
+HANDS_ON_GAIN = (
+    "A convolution without a bias hands a gain on, the same for all channels, and layer norm divides it out."
+)
+BIAS_STAYS = "A gain on h is none on h + c: the bias stays as it was, and layer norm's one mean can't take it all off."
+ANOTHER_CONSTANT = "A convolution makes of the offset another constant in each channel"
+STILL_CONSTANT = (
+    "Layer norm takes off one number and divides by one number: what was a constant in each channel still is one, "
+    "and the instance norm after it takes it off."
+)
 # Layers and a change: what one must have seen to tell whether the output moves.
 SENTENCES = {
     ("conv relu", "gain"): "Without a norm nothing is forgotten.",
-    (
-        "conv layer",
-        "gain",
-    ): "A convolution without a bias hands a gain on, the same for all channels, and layer norm divides it out.",
+    ("conv layer", "gain"): HANDS_ON_GAIN,
     ("conv instance", "gain"): "Instance norm divides a gain out, like layer norm.",
-    (
-        "conv bias layer",
-        "gain",
-    ): "A gain on h is none on h + c: the bias stays as it was, and layer norm's one mean can't take it all off.",
+    ("conv bias layer", "gain"): BIAS_STAYS,
     ("conv bias instance", "gain"): "A bias is a constant in each channel: instance norm takes it off with the mean.",
     ("conv relu layer", "gain"): "A ReLU hands a gain on: relu(3 h) = 3 relu(h).",
     ("layer", "offset"): "One constant for all channels is part of layer norm's mean.",
-    (
-        "conv layer",
-        "offset",
-    ): "A convolution makes of the offset another constant in each channel: layer norm's one mean can't take all off.",
-    (
-        "conv instance",
-        "offset",
-    ): "A convolution makes of the offset another constant in each channel. Instance norm takes each off.",
+    ("conv layer", "offset"): ANOTHER_CONSTANT + ": layer norm's one mean can't take all off.",
+    ("conv instance", "offset"): ANOTHER_CONSTANT + ". Instance norm takes each off.",
     ("relu instance", "offset"): "A ReLU does not hand an offset on: what it cut off before, it may not cut off now.",
     ("instance conv bias layer", "gain"): "What has been forgotten once does not come back.",
-    (
-        "conv layer instance",
-        "offset",
-    ): "Layer norm takes off one number and divides by one number: what was a constant in each channel still is one, "
-    "and the instance norm after it takes it off.",
+    ("conv layer instance", "offset"): STILL_CONSTANT,
 }
 
 
@@ -149,7 +128,7 @@ def check_forgets(answer: Callable, more: tuple[str, ...] = ()) -> None:
     for (names, change), sentence in cases.items():
         layers = names.split()
         want = _stays(layers, change)
-        got = watch(_forgets, answer, layers, change)
+        got = observe_or_fail(_forgets, answer, layers, change)
         expect(f"{layers}, {change}", got, want, {sentence: not want})
 
 
@@ -169,7 +148,7 @@ class _Bias(nn.Module):
 
 
 def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
-    """Whether the output of a random network of these layers is blind to a change of its input."""
+    """Decide whether the output of a random network of these layers is blind to a change of its input."""
     make = {
         "conv": lambda: nn.Conv1d(channels, channels, 3, padding=1, padding_mode="circular", bias=False),
         "bias": lambda: _Bias(channels),
@@ -199,15 +178,11 @@ def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
             "statistics: it forgets the contrast of a new image only with that image's own.",
         }
         for mode, sentence in outputs.items():
-            got, want = (watch(run, make, list(shape), mode, seed) for make in (answer, _instance_norm))
+            got, want = (observe_or_fail(run, make, list(shape), mode, seed) for make in (answer, _instance_norm))
             expect(f"{name}, x of shape {shape}, {mode}", got, want, {sentence: got})
-        got, want = (watch(run, make, list(shape), "backward", seed) for make in (answer, _instance_norm))
-        expect(
-            f"{name}, x of shape {shape}, gradients",
-            got,
-            want,
-            {"Mean and variance depend on x: both belong to the graph, so compute neither under no_grad.": got},
-        )
+        got, want = (observe_or_fail(run, make, list(shape), "backward", seed) for make in (answer, _instance_norm))
+        constant = {"Mean and variance depend on x: both belong to the graph, so compute neither under no_grad.": got}
+        expect(f"{name}, x of shape {shape}, gradients", got, want, constant)
     strict = {
         (3, channels): "It must raise a ValueError for features without positions, (N, C). Yours gives an answer, "
         "since a mean over no axis at all is torch's mean over everything.",
@@ -215,7 +190,7 @@ def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
         (1, channels, 1, 1): "It must raise a ValueError for a single position, of images too.",
     }
     for shape, sentence in strict.items():
-        raised = watch(refuses, answer, list(shape))
+        raised = observe_or_fail(refuses, answer, list(shape))
         if raised != "ValueError":
             raise AssertionError(f"{name}, x of shape {shape}: {sentence}")
 
@@ -225,16 +200,16 @@ def _instance_norm(channels: int) -> nn.Module:
 
 
 def run(make_layer: Callable[[int], nn.Module], shape: list[int], mode: str, seed: int) -> list[Tensor]:
-    """What a layer gives for data of a shape, in a mode, after it has trained on other data."""
+    """Return what a layer gives for data of a shape, in a mode, after it has trained on other data."""
     channels = shape[1]
     layer = make_layer(channels).double()
     with torch.no_grad():
         layer.weight.copy_(torch.linspace(0.5, 2, channels))
         layer.bias.copy_(torch.linspace(-1, 3, channels))
-    x = draw(*shape, seed=seed + 1)
+    x = random_channels(*shape, seed=seed + 1)
     if mode == "in evaluation":
         for step in range(3):
-            layer.train()(draw(*shape, seed=seed + 2 + step, offset=4.0))
+            layer.train()(random_channels(*shape, seed=seed + 2 + step, offset=4.0))
         layer.eval()
     if mode == "backward":
         x.requires_grad_()
@@ -244,15 +219,15 @@ def run(make_layer: Callable[[int], nn.Module], shape: list[int], mode: str, see
         raise ValueError(f"for x of shape {tuple(shape)} it gave {given}")
     if mode != "backward":
         return [y]
-    weights = draw(*shape, seed=seed + 9)
+    weights = random_channels(*shape, seed=seed + 9)
     return list(torch.autograd.grad(y, (x, layer.weight, layer.bias), weights))
 
 
 def refuses(make_layer: Callable[[int], nn.Module], shape: list[int]) -> str:
-    """The name of the error that a layer raises for data of a shape."""
+    """Return the name of the error that a layer raises for data of a shape."""
     layer = make_layer(shape[1]).double()
     try:
-        layer(draw(*shape))
+        layer(random_channels(*shape))
     except Exception as error:
         return kind_of(error)
     return "none"

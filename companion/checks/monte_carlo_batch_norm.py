@@ -7,44 +7,38 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from companion.checks.comparing import distance, draw, expect, expect_call, name_of, watch
-from companion.checks.observing import call
+from companion.checks.comparing import distance, expect, expect_call, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 
 
 def check_normalize_queries(
     answer: Callable, passes: int = 3, examples: int = 5, queries: int = 4, channels: int = 2, seed: int = 0
 ) -> None:
     """``answer(batches, queries, gamma, delta, eps)`` normalizes queries with the statistics of each batch."""
-    h = draw(passes * examples, channels, seed=seed).reshape(passes, examples, channels)
+    h = random_channels(passes * examples, channels, seed=seed).reshape(passes, examples, channels)
     h, eps = h * torch.linspace(0.5, 2, passes, dtype=h.dtype)[:, None, None], 0.1  # an ε that large shows
-    q, gamma, delta = (
-        draw(queries, channels, seed=seed + 1),
-        draw(channels, seed=seed + 2),
-        draw(channels, seed=seed + 3),
-    )
+    q = random_channels(queries, channels, seed=seed + 1)
+    gamma, delta = (random_channels(channels, seed=seed + step) for step in (2, 3))
     mean, var, n = h.mean(1, keepdim=True), h.var(1, correction=0, keepdim=True), examples
 
     def scaled(hat: Tensor) -> Tensor:
         return gamma * hat + delta
 
-    own = (q - q.mean(0)) / (q.var(0, correction=0) + eps).sqrt()
+    def with_moments_of(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+        hat = (q - x.mean(axes, keepdim=True)) / (x.var(axes, correction=0, keepdim=True) + eps).sqrt()
+        return scaled(hat.expand(passes, -1, -1))
+
+    together, own, one_for_all = with_moments_of(h, (0, 1)), with_moments_of(q, 0), with_moments_of(h, (1, 2))
+    unbiased = scaled((q - mean) / (var * n / (n - 1) + eps).sqrt())
     mistakes = {
-        "Each batch has a mean and a variance of its own; yours are those of all batches together.": scaled(
-            ((q - h.mean((0, 1))) / (h.var((0, 1), correction=0) + eps).sqrt()).expand(passes, -1, -1)
-        ),
-        "The statistics are those of the batches; the queries have no part in them.": scaled(
-            own.expand(passes, -1, -1)
-        ),
-        "Training divided the variance by M, not M - 1, so the passes do, too.": scaled(
-            (q - mean) / (var * n / (n - 1) + eps).sqrt()
-        ),
+        "Each batch has a mean and a variance of its own; yours are those of all batches together.": together,
+        "The statistics are those of the batches; the queries have no part in them.": own,
+        "Training divided the variance by M, not M - 1, so the passes do, too.": unbiased,
         "eps is added to the variance, inside the square root.": scaled((q - mean) / (var.sqrt() + eps)),
         "eps is missing: add it to the variance.": scaled((q - mean) / var.sqrt()),
         "gamma and delta are missing.": (q - mean) / (var + eps).sqrt(),
         "Divide by the standard deviation, not by the variance.": scaled((q - mean) / (var + eps)),
-        "Each channel has a mean and a variance of its own; yours share one.": scaled(
-            (q - h.mean((1, 2), keepdim=True)) / (h.var((1, 2), correction=0, keepdim=True) + eps).sqrt()
-        ),
+        "Each channel has a mean and a variance of its own; yours share one.": one_for_all,
         "The batches come out normalized; it is the queries that should.": scaled((h - mean) / (var + eps).sqrt()),
     }
     expect_call(answer, (h, q, gamma, delta, eps), scaled((q - mean) / (var + eps).sqrt()), mistakes)
@@ -54,20 +48,20 @@ def check_batch_size_for(
     answer: Callable, rows: int = 9, settings: tuple[tuple[int, int], ...] = ((3, 5), (6, 2)), seed: int = 0
 ) -> None:
     """``answer(factor, batch_size, rows)`` predicts the batch size; all batches of all sizes are drawn."""
-    x = draw(rows, seed=seed)
+    x = random_channels(rows, seed=seed)
     for size, other in settings:
         factor = _scatter(x, other) / _scatter(x, size)
+        unsquared = rows / (1 + factor * (rows - size) / size)
+        upward = rows / (1 + (rows - size) / size / factor**2)
         mistakes = {
             "That holds for infinitely many rows. Here a batch that holds most rows hardly scatters.": size / factor**2,
             "The scatter is a standard deviation; its square is what goes as 1 / M.": size / factor,
-            "It is right but for a square: the variance changes by the square of the factor.": rows
-            / (1 + factor * (rows - size) / size),
-            "Larger batches scatter less; yours is larger where the scatter should be, too.": rows
-            / (1 + (rows - size) / size / factor**2),
+            "It is right but for a square: the variance changes by the square of the factor.": unsquared,
+            "Larger batches scatter less; yours is larger where the scatter should be, too.": upward,
             "Larger batches scatter less, and the number of rows has a say.": size * factor**2,
             "The factor is one of the scatter, not of the batch size.": size * factor,
         }
-        got = watch(call, answer, factor, size, rows)
+        got = observe_or_fail(call_on_copies, answer, factor, size, rows)
         expect(f"from batches of {size}, factor {factor:.3f}", got, other, mistakes, tolerance=1e-6)
 
 
@@ -78,7 +72,7 @@ def _scatter(x: Tensor, size: int) -> float:
 
 def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, classes: int = 3, seed: int = 0) -> None:
     """``answer(logits)``, ``(T, N, K)``, gives the entropy of the mean, and what is left without the mean entropy."""
-    logits = draw(passes * queries, classes, seed=seed).reshape(passes, queries, classes)
+    logits = random_channels(passes * queries, classes, seed=seed).reshape(passes, queries, classes)
     logits[:, 0] += torch.linspace(0, 2000, classes, dtype=logits.dtype)  # so sure that other classes get a plain zero
     entr = torch.special.entr
 
@@ -90,26 +84,22 @@ def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, cla
     within = total - between
     of_mean_logits = entr(logits.mean(0).softmax(-1)).sum(-1)
     bits = torch.tensor(2.0, dtype=logits.dtype).log()
+    of_logits, per_query = [of_mean_logits, of_mean_logits - within], [total.mean(), between.mean()]
+    mean_itself = [total, within]
     mistakes = {
-        "Average the probabilities, not the logits: softmax comes first.": [of_mean_logits, of_mean_logits - within],
+        "Average the probabilities, not the logits: softmax comes first.": of_logits,
         "The first one is the mean of the passes' entropies; wanted is the entropy of their mean.": [within, between],
-        "The second one is the mean entropy itself: what each pass is unsure of. Take it off the entropy of the mean.": [
-            total,
-            within,
-        ],
+        "The second one is the mean entropy itself: what each pass is unsure of. Take it off the entropy of the mean.": mean_itself,
         "The order is entropy of the mean, disagreement.": [between, total],
         "The disagreement can't be negative: it is the entropy of the mean, less the mean entropy.": [total, -between],
         "The logarithm is the natural one; yours has another base.": [total / bits, between / bits],
-        "The mean over queries is still to be undone: each query has numbers of its own.": [
-            total.mean(),
-            between.mean(),
-        ],
+        "The mean over queries is still to be undone: each query has numbers of its own.": per_query,
         "Softmax goes over the classes, the last axis; yours goes over the queries.": split(logits.softmax(1)),
         "Softmax goes over the classes, the last axis; yours goes over the passes.": split(logits.softmax(0)),
         "The entropy is a sum over the classes, not a mean.": [total / classes, between / classes],
         "The entropy has a minus sign: it is never negative.": [-total, -between],
     }
-    got = watch(call, answer, logits)
+    got = observe_or_fail(call_on_copies, answer, logits)
     if isinstance(got, list) and any(isinstance(part, Tensor) and part.isnan().any() for part in got):
         raise AssertionError(
             f"{name_of(answer)}: NaN where a probability is 0: there p ln p is 0, but 0 times the "
@@ -118,50 +108,36 @@ def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, cla
     expect(name_of(answer), got, [total, between], mistakes, tolerance=1e-6)
 
 
+# The usual mistakes in the task of the repaired passes, as arguments of _reference.
+_OF_BEFORE, _OF_ALL = {"momentum": 0.1, "unbiased": True}, {"momentum": None, "unbiased": True}
+_ANEW = {"momentum": 0.1, "unbiased": True, "anew": True}
+_SHRUNK, _ALL_SHRUNK = {"momentum": 0.1, "shrink": True}, {"momentum": None, "shrink": True}
+_GROWN, _NEVER_MOVED = {"unbiased": True, "grow": True}, {"momentum": 0.0}
+WRONG_PASSES = {
+    "The answers' statistics still hold batches of before: a momentum of 0.1 gives the new batch a tenth.": _OF_BEFORE,
+    "A momentum of 0.1 gives the new batch a tenth, and the rest is that of training, at each pass anew.": _ANEW,
+    "The momentum is still 0.1, and the correction of the variance shrinks all that it has gathered.": _SHRUNK,
+    "torch keeps the variance divided by M - 1, and training divided by M.": {"unbiased": True},
+    "The variance was multiplied the wrong way: from M - 1 to M is a factor of (M - 1) / M.": _GROWN,
+    "All passes are alike: each has the statistics of training. Momentum is the weight of the new batch.": _NEVER_MOVED,
+    "momentum=None averages all batches so far; a pass has the statistics of one.": _OF_ALL,
+    "momentum=None averages all batches so far, and the correction of the variance shrinks the average each time.": _ALL_SHRUNK,
+    "The queries were normalized with their own statistics: answer in evaluation mode.": {"own": True},
+}
+
+
 def check_repaired_passes(
     answer: Callable, passes: int = 3, examples: int = 6, sizes: tuple[int, ...] = (3, 5, 4, 2), seed: int = 0
 ) -> None:
     """``answer(network, x, queries, batches)`` gives the passes, ``(T, N, outputs)``; the network stays as it was."""
     problem, name = [passes, examples, list(sizes), seed], name_of(answer)
-    got = watch(_passes, answer, *problem)
+    got = observe_or_fail(_passes, answer, *problem)
     if got["changed"]:
         raise AssertionError(
             f"{name}: the network comes back changed, in its {', '.join(got['changed'])}. Work on a "
             "deepcopy, or put everything back."
         )
-    mistakes = {
-        "The answers' statistics still hold batches of before: a momentum of 0.1 gives the new batch a tenth.": {
-            "momentum": 0.1,
-            "unbiased": True,
-        },
-        "A momentum of 0.1 gives the new batch a tenth, and the rest is that of training, at each pass anew.": {
-            "momentum": 0.1,
-            "unbiased": True,
-            "anew": True,
-        },
-        "The momentum is still 0.1, and the correction of the variance shrinks all that it has gathered.": {
-            "momentum": 0.1,
-            "shrink": True,
-        },
-        "torch keeps the variance divided by M - 1, and training divided by M.": {"unbiased": True},
-        "The variance was multiplied the wrong way: from M - 1 to M is a factor of (M - 1) / M.": {
-            "unbiased": True,
-            "grow": True,
-        },
-        "All passes are alike: each has the statistics of training. Momentum is the weight of the new batch.": {
-            "momentum": 0.0
-        },
-        "momentum=None averages all batches so far; a pass has the statistics of one.": {
-            "momentum": None,
-            "unbiased": True,
-        },
-        "momentum=None averages all batches so far, and the correction of the variance shrinks the average each time.": {
-            "momentum": None,
-            "shrink": True,
-        },
-        "The queries were normalized with their own statistics: answer in evaluation mode.": {"own": True},
-    }
-    runs = {sentence: _reference(*problem, **options) for sentence, options in mistakes.items()}
+    runs = {sentence: _reference(*problem, **options) for sentence, options in WRONG_PASSES.items()}
     want = _reference(*problem)
     first, second = got["first"], got["second"]
     if distance(first, want) < inf and distance(second, first) > 0:
@@ -179,9 +155,9 @@ def _network(sizes: list[int], seed: int) -> nn.Sequential:
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs, eps=0.01), nn.ReLU(), nn.Dropout(0.4)]
     network = nn.Sequential(*layers, nn.Linear(*sizes[-2:])).double().eval()
     with torch.no_grad():
-        for number, (name, tensor) in enumerate(network.state_dict().items()):
+        for index, (name, tensor) in enumerate(network.state_dict().items()):
             if tensor.is_floating_point():
-                noise = draw(tensor.numel(), seed=100 * seed + number, offset=0.3).reshape(tensor.shape)
+                noise = random_channels(tensor.numel(), seed=100 * seed + index, offset=0.3).reshape(tensor.shape)
                 tensor.copy_(0.5 + noise.abs() if name.endswith("var") else noise)
             else:  # batches that training has seen
                 tensor.fill_(2)
@@ -190,12 +166,12 @@ def _network(sizes: list[int], seed: int) -> nn.Sequential:
 
 def _data(passes: int, examples: int, inputs: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    x, queries = draw(3 * examples, inputs, seed=seed + 1), draw(4, inputs, seed=seed + 2)
+    x, queries = random_channels(3 * examples, inputs, seed=seed + 1), random_channels(4, inputs, seed=seed + 2)
     return x, queries, torch.stack([torch.randperm(len(x), generator=generator)[:examples] for _ in range(passes)])
 
 
 def _passes(answer: Callable, passes: int, examples: int, sizes: list[int], seed: int) -> dict:
-    """What the answer gives after two settings of torch's random state, and what it has changed."""
+    """Return what the answer gives after two settings of torch's random state, and what it has changed."""
     network, data = _network(sizes, seed), _data(passes, examples, sizes[0], seed)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state, found = torch.random.get_rng_state(), []
@@ -232,14 +208,14 @@ def _reference(
     """The passes, layer by layer, with a mistake."""
     network, (x, queries, batches) = _network(sizes, seed), _data(passes, examples, sizes[0], seed)
     answers, n = [], examples
-    for number, rows in enumerate(batches):
+    for index, rows in enumerate(batches):
         h, q = x[rows], queries
         if anew:
             network = _network(sizes, seed)
         for layer in network:
             if isinstance(layer, nn.BatchNorm1d):
                 mean, var = h.mean(0), h.var(0, correction=1 if unbiased or shrink else 0)
-                share = 1 / (3 + number) if momentum is None else momentum
+                share = 1 / (3 + index) if momentum is None else momentum
                 layer.running_mean += share * (mean - layer.running_mean)
                 layer.running_var += share * (var - layer.running_var)
                 layer.running_var *= (n - 1) / n if shrink else n / (n - 1) if grow else 1

@@ -1,4 +1,4 @@
-"""Where an answer runs: in this process, as a learner's does, or in another one that a grader watches.
+"""The place where an answer runs: this process, as a learner's does, or another one that a grader watches.
 
 A check never calls an answer. It hands :func:`observe` a function that does, and gets plain data back; what
 the data should be, it computes itself. So an answer that runs elsewhere meets neither the expected values nor
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class AnswerError(Exception):
-    """What an answer in another process raised: the name of its kind, and its message."""
+    """Error of an answer in another process: the name of its kind, and its message."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -22,21 +22,21 @@ class AnswerError(Exception):
 
 
 class RemoteAnswer:
-    """An answer that lives in another process; a grader says how to reach it."""
+    """Answer that lives in another process; a grader says how to reach it."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name
 
     def observe(self, function: Callable, *arguments: Any) -> Any:
-        """What ``function(answer, *arguments)`` gives in the other process, as plain data.
+        """Return what ``function(answer, *arguments)`` gives in the other process, as plain data.
 
         Raises NotImplementedError where the answer does, and AnswerError for all else that goes wrong.
         """
         raise NotImplementedError
 
     def __call__(self, *arguments: Any) -> Any:
-        """The answer's value, where a check calls it all the same."""
-        return self.observe(call, *arguments)
+        """Return the answer's value, where a check calls it all the same."""
+        return self.observe(call_on_copies, *arguments)
 
 
 def observe(function: Callable, answer: Any, *arguments: Any) -> Any:
@@ -52,11 +52,11 @@ def observe(function: Callable, answer: Any, *arguments: Any) -> Any:
     """
     if isinstance(answer, RemoteAnswer):
         return answer.observe(function, *arguments)
-    return plain(function(answer, *arguments))
+    return as_data(function(answer, *arguments))
 
 
-def call(answer: Callable, *arguments: Any) -> Any:
-    """``answer(*arguments)``, on copies: it is an error to change what was handed in."""
+def call_on_copies(answer: Callable, *arguments: Any) -> Any:
+    """Return ``answer(*arguments)``, called on copies: it is an error to change what was handed in."""
     copies = _copy(arguments)
     value = answer(*copies)
     if not _same(copies, arguments):
@@ -64,23 +64,23 @@ def call(answer: Callable, *arguments: Any) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
-    """``value`` without its graph, NumPy's arrays as tensors; TypeError for what is not data."""
+def as_data(value: Any) -> Any:
+    """Return ``value`` without its graph, NumPy's arrays as tensors; raise a TypeError for what is not data."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray | np.generic):
         return torch.as_tensor(value).clone() if isinstance(value, np.ndarray) else value.item()
     if isinstance(value, dict):
-        return {plain(key): plain(part) for key, part in value.items()}
+        return {as_data(key): as_data(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [as_data(part) for part in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"the answer must give numbers, text or tensors, but gave a {type(value).__name__}")
 
 
 def kind_of(error: Exception) -> str:
-    """The name of an error's class, in the process where it was raised."""
+    """Return the name of an error's class, in the process where it was raised."""
     return getattr(error, "kind", type(error).__name__)
 
 

@@ -7,8 +7,8 @@ from math import atan2, cos, hypot, sin
 import torch
 from torch import Tensor, nn
 
-from companion.checks.comparing import draw, expect, expect_call, name_of, watch
-from companion.checks.observing import call
+from companion.checks.comparing import expect, expect_call, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from companion.probes import scale_sensitivity
 
@@ -46,7 +46,7 @@ def check_length_is_free(answer: Callable, seed: int = 0) -> None:
                 free, case = _sensitivity(norm, bias, training, seed) < 1e-9, (norm, bias, training)
                 reason = next(text for key, text in REASONS.items() if _fits(key, case))
                 where = f"{norm}, {'an' if bias else 'no'} offset, {'training' if training else 'evaluation'}"
-                expect(where, watch(call, answer, *case), free, {reason: not free})
+                expect(where, observe_or_fail(call_on_copies, answer, *case), free, {reason: not free})
 
 
 def _fits(key: tuple, case: tuple) -> bool:
@@ -54,15 +54,15 @@ def _fits(key: tuple, case: tuple) -> bool:
 
 
 def _sensitivity(norm: str, bias: bool, training: bool, seed: int) -> float:
-    """How the loss of a small network changes with the length of the weights before the norm."""
+    """Measure how the loss of a small network changes with the length of the weights before the norm."""
     first, last = nn.Conv1d(3, 4, 3, bias=bias), nn.Linear(4 * 5, 2)
     model = nn.Sequential(first, NORMS[norm](), nn.ReLU(), nn.Flatten(), last).double().train(training)
     with torch.no_grad():
-        for number, tensor in enumerate([*model.parameters(), *model.buffers()]):
+        for index, tensor in enumerate([*model.parameters(), *model.buffers()]):
             if tensor.is_floating_point():  # all but a count of batches
-                tensor.copy_(draw(tensor.numel(), seed=seed + number).abs().reshape(tensor.shape))
+                tensor.copy_(random_channels(tensor.numel(), seed=seed + index).abs().reshape(tensor.shape))
         first.weight.sub_(first.weight.mean())
-    x, y = draw(6, 3, 7, seed=seed + 50), draw(6, 2, seed=seed + 51)
+    x, y = random_channels(6, 3, 7, seed=seed + 50), random_channels(6, 2, seed=seed + 51)
     return scale_sensitivity(lambda: (model(x) - y).square().mean(), first.weight, model=model)
 
 
@@ -70,13 +70,13 @@ def check_turns_around_cut(
     answer: Callable, learning_rate: float = 0.5, weight_decay: float = 0.004, factor: float = 0.1
 ) -> None:
     """``answer(learning_rate, weight_decay, factor)`` predicts three angles in radians; two weights are trained."""
-    got = watch(call, answer, learning_rate, weight_decay, factor)
+    got = observe_or_fail(call_on_copies, answer, learning_rate, weight_decay, factor)
     before, first, after = measured = _train_through_cut(learning_rate, weight_decay, factor)
     if not isinstance(got, list) or len(got) != 3:
         expect(name_of(answer), got, measured, {})  # says what is given where three numbers are wanted
+    square = before**2
     in_balance = {
-        "A step adds the square of the turn to the squared length, as a share; 2 ηλ is that square. Take the root.": before
-        ** 2,
+        "A step adds the square of the turn to the squared length, as a share; 2 ηλ is that square. Take the root.": square,
         "Decay shortens the squared length by (1 - ηλ)², about 2 ηλ as a share; the 2 is missing.": before / 2**0.5,
         "The 2 stands under the root, as decay takes 2 ηλ off the squared length.": before * 2**0.5,
     }
@@ -116,7 +116,7 @@ def _train_through_cut(learning_rate: float, weight_decay: float, factor: float)
 
 def check_direction_step(answer: Callable, units: int = 4, inputs: int = 3, decay: float = 0.2, seed: int = 0) -> None:
     """``answer(u, rate, gradient, decay)`` gives directions and effective rates after a step of the weights."""
-    w, gradient, eta = draw(units, inputs, seed=seed), draw(units, inputs, seed=seed + 1), 3.0
+    w, gradient, eta = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1), 3.0
     length = w.norm(dim=1)
     u, rate = w / length[:, None], eta / length**2
     gradient = gradient - (gradient * u).sum(1, keepdim=True) * u
@@ -125,34 +125,25 @@ def check_direction_step(answer: Callable, units: int = 4, inputs: int = 3, deca
 
     moved, plain = (keep * u - rate[:, None] * gradient for keep in (1 - decay, 1.0))
     square = moved.square().sum(1)
-    undecayed = plain / plain.norm(dim=1, keepdim=True)
+    undecayed = [plain / plain.norm(dim=1, keepdim=True), rate / plain.square().sum(1)]
+    one_length = [moved / moved.norm(), rate / moved.square().sum()]
+    by_length, grows = [right_u, rate / square.sqrt()], [right_u, rate * square]
+    unsquared = [right_u, rate / (1 - decay + rate**2 * gradient.square().sum(1))]
+    upward = [(2 * (1 - decay) * u - moved) / square.sqrt()[:, None], right_rate]
+    twice = [_unit((1 - decay) * u - rate[:, None].sqrt() * gradient), right_rate]
+    undecayed_direction = [undecayed[0], right_rate]
     mistakes = {
         "The new directions have length 1: divide by the new length.": [moved, right_rate],
-        "Each unit has a length of its own; yours share one.": [moved / moved.norm(), rate / moved.square().sum()],
-        "The new direction: decay is missing. It shortens the weights before the step turns them.": [
-            undecayed,
-            right_rate,
-        ],
-        "The new rate: decay shortens the weights, too.": [right_u, rate / plain.square().sum(1)],
-        "Decay is missing, in the direction and in the rate.": [undecayed, rate / plain.square().sum(1)],
+        "Each unit has a length of its own; yours share one.": one_length,
+        "The new direction: decay is missing. It shortens the weights before the step turns them.": undecayed_direction,
+        "The new rate: decay shortens the weights, too.": [right_u, undecayed[1]],
+        "Decay is missing, in the direction and in the rate.": undecayed,
         "The new rate is the old one. But the weights have another length now.": [right_u, rate],
-        "The effective rate has the squared length below it; yours is divided by the length.": [
-            right_u,
-            rate / square.sqrt(),
-        ],
-        "Longer weights feel a smaller rate; yours grows with the length.": [right_u, rate * square],
-        "The new length: squares add up, and (1 - decay) is to be squared as well.": [
-            right_u,
-            rate / (1 - decay + rate**2 * gradient.square().sum(1)),
-        ],
-        "The step goes down the gradient: subtract it.": [
-            (2 * (1 - decay) * u - moved) / square.sqrt()[:, None],
-            right_rate,
-        ],
-        "The gradient is that of weights of length 1 already: multiply it by the effective rate, and by nothing else.": [
-            _unit((1 - decay) * u - rate[:, None].sqrt() * gradient),
-            right_rate,
-        ],
+        "The effective rate has the squared length below it; yours is divided by the length.": by_length,
+        "Longer weights feel a smaller rate; yours grows with the length.": grows,
+        "The new length: squares add up, and (1 - decay) is to be squared as well.": unsquared,
+        "The step goes down the gradient: subtract it.": upward,
+        "The gradient is that of weights of length 1 already: multiply it by the effective rate, and by nothing else.": twice,
     }
     expect_call(answer, (u, rate, gradient, decay), [right_u, right_rate], mistakes)
 
@@ -164,44 +155,38 @@ def _unit(rows: Tensor) -> Tensor:
 def check_repaired_shorten(answer: Callable, sizes: tuple[int, ...] = (5, 4, 6, 3), seed: int = 0) -> None:
     """``answer(model)`` gives rows before a batch norm length 1, in place; outputs stay in both modes."""
     sizes, name = list(sizes), name_of(answer)
-    got, want = watch(_shortened, answer, sizes, seed), _state(_model(sizes, seed))
+    got, want = observe_or_fail(_shortened, answer, sizes, seed), _state(_model(sizes, seed))
     ones = [torch.ones(size, dtype=torch.float64) for size in sizes[1:-1]]
 
     def wrong(part: str, **options) -> list | Tensor:
         return _state(_shorten(_model(sizes, seed), **options))[part]
 
+    last, scaled = (wrong("training", **{part: True}) for part in ("last", "scale"))
     in_training = {
-        "Nothing normalizes what the last layer puts out, so its length matters. It must stay.": wrong(
-            "training", last=True
-        ),
-        "γ comes after the division, where the length of the weights is gone already. It must stay.": wrong(
-            "training", scale=True
-        ),
+        "Nothing normalizes what the last layer puts out, so its length matters. It must stay.": last,
+        "γ comes after the division, where the length of the weights is gone already. It must stay.": scaled,
         "A unit is a row of the weights, (outputs, inputs); you took the columns.": wrong("training", columns=True),
     }
     expect(f"{name}, outputs in training", got["training"], want["training"], in_training)
+    of_all = wrong("lengths", rows=False)
     lengths = {
         "Nothing was shortened: change the weights in place.": want["lengths"],
-        "Each unit, a row of the weights, has a length of its own; you took the length of all of them.": wrong(
-            "lengths", rows=False
-        ),
+        "Each unit, a row of the weights, has a length of its own; you took the length of all of them.": of_all,
     }
     expect(f"{name}, lengths of the rows", got["lengths"], ones, lengths)
+    power, offset = wrong("evaluation", power=1), wrong("evaluation", offset=False)
+    offset_and_power = wrong("evaluation", offset=False, power=1)
+    statistics, variance = wrong("evaluation", mean=False, power=0), wrong("evaluation", power=0)
+    offset_and_statistics = wrong("evaluation", offset=False, mean=False, power=0)
     in_evaluation = {
-        "The running variance is that of outputs that are shorter now by the length, so it is smaller by its square.": wrong(
-            "evaluation", power=1
-        ),
+        "The running variance is that of outputs that are shorter now by the length, so it is smaller by its square.": power,
         "The offsets were left as they were. In training batch norm takes them off; in evaluation the running mean "
-        "does, which was divided by the length.": wrong("evaluation", offset=False),
-        "Two things are wrong in evaluation: the offsets, and the power of the length in the running variance.": wrong(
-            "evaluation", offset=False, power=1
-        ),
-        "The running statistics are still those of the longer weights.": wrong("evaluation", mean=False, power=0),
-        "The running variance is still that of the longer weights.": wrong("evaluation", power=0),
+        "does, which was divided by the length.": offset,
+        "Two things are wrong in evaluation: the offsets, and the power of the length in the running variance.": offset_and_power,
+        "The running statistics are still those of the longer weights.": statistics,
+        "The running variance is still that of the longer weights.": variance,
         "The running mean is still that of the longer weights.": wrong("evaluation", mean=False),
-        "Offsets and running statistics are still those of the longer weights.": wrong(
-            "evaluation", offset=False, mean=False, power=0
-        ),
+        "Offsets and running statistics are still those of the longer weights.": offset_and_statistics,
     }
     expect(f"{name}, outputs in evaluation", got["evaluation"], want["evaluation"], in_evaluation)
 
@@ -213,9 +198,9 @@ def _model(sizes: list[int], seed: int) -> nn.Sequential:
         layers += [nn.Linear(inputs, outputs), BatchNorm(outputs, eps=0.0), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(*sizes[-2:])).double()
     with torch.no_grad():
-        for number, (name, tensor) in enumerate(model.state_dict().items()):
+        for index, (name, tensor) in enumerate(model.state_dict().items()):
             if tensor.is_floating_point():  # all but a count of batches
-                noise = draw(tensor.numel(), seed=100 * seed + number, offset=0.3).reshape(tensor.shape)
+                noise = random_channels(tensor.numel(), seed=100 * seed + index, offset=0.3).reshape(tensor.shape)
                 tensor.copy_(0.5 + noise.abs() if name.endswith("var") else noise)
     return model
 
@@ -228,7 +213,7 @@ def _shortened(answer: Callable, sizes: list[int], seed: int) -> dict:
 
 def _state(model: nn.Sequential) -> dict:
     """Outputs in both modes, and the lengths of all rows before a batch norm."""
-    x = draw(8, model[0].in_features, seed=3)
+    x = random_channels(8, model[0].in_features, seed=3)
     with torch.no_grad():
         evaluation, training = (model.train(mode)(x) for mode in (False, True))
     lengths = [layer.weight.detach().norm(dim=1) for layer in model[:-1] if isinstance(layer, nn.Linear)]

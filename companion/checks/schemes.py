@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.checks.comparing import draw, expect, expect_call, watch
-from companion.checks.observing import call
+from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.norms import standardize
 
 
@@ -16,7 +16,7 @@ def check_standardize_sets(
     answer: Callable, sets: tuple[int, ...] = (7, 2, 2, 7, 0, 7), examples: int = 4, positions: int = 5, seed: int = 0
 ) -> None:
     """``answer(h, sets, eps)`` standardizes each example's channels with the others of the same set."""
-    h, eps, numbers = draw(examples, len(sets), positions, seed=seed), 0.1, list(sets)
+    h, eps, numbers = random_channels(examples, len(sets), positions, seed=seed), 0.1, list(sets)
     names = sorted(set(numbers))
     right = _by_sets(h, numbers, eps)
     of_zeros, of_h = torch.zeros_like(h), h.clone()
@@ -24,17 +24,15 @@ def check_standardize_sets(
         for name in set(names) & set(range(len(names))):
             members = _members(numbers, name)
             result[:, members] = right[:, members]
+    averaged = _by_sets(h, numbers, eps, pooled=False)
+    by_set = torch.cat([right[:, _members(numbers, name)] for name in names], 1)
     mistakes = {
         "Examples do not share: each has its own mean and variance.": _by_sets(h, numbers, eps, axes=(0, 1, 2)),
         "Positions share: your statistics belong to one position each.": _by_sets(h, numbers, eps, axes=(1,)),
         "Channels of one set share one mean; yours each have their own (instance norm).": _over(h, eps, (2,)),
         "Only the channels of one set share; yours all do (layer norm).": _over(h, eps, (1, 2)),
-        "A set's variance is not the mean of its channels' variances: their means differ, too.": _by_sets(
-            h, numbers, eps, pooled=False
-        ),
-        "Put each channel back in its place: yours come out sorted by set.": torch.cat(
-            [right[:, _members(numbers, name)] for name in names], 1
-        ),
+        "A set's variance is not the mean of its channels' variances: their means differ, too.": averaged,
+        "Put each channel back in its place: yours come out sorted by set.": by_set,
         "The channels of some sets came out as zeros: the numbers are names of sets, not 0, 1, 2, …": of_zeros,
         "The channels of some sets came out as they went in: the numbers are names of sets, not 0, 1, 2, …": of_h,
         "The variance is divided by n, not n - 1.": _by_sets(h, numbers, eps, correction=1),
@@ -42,9 +40,8 @@ def check_standardize_sets(
         "eps is missing: add it to the variance.": _by_sets(h, numbers, 0.0),
     }
     if len(numbers) % len(names) == 0:
-        mistakes["Channels share by the number of their set, not with their neighbours (group norm)."] = standardize(
-            h, 1, len(numbers) // len(names), eps
-        )
+        group_norm = standardize(h, 1, len(numbers) // len(names), eps)
+        mistakes["Channels share by the number of their set, not with their neighbours (group norm)."] = group_norm
     expect_call(answer, (h, numbers, eps), right, mistakes)
 
 
@@ -74,37 +71,14 @@ def check_changes_nothing(answer: Callable, examples: int = 12, channels: int = 
     """``answer(first, second)`` predicts whether a second norm right behind a first one is idle; torch measures."""
     ways = [[e, c] for e in _divisors(examples) for c in _divisors(channels)]
     pairs = [[first, second] for first, second in product(ways, ways)]
-    h = draw(examples, channels, 3, seed=seed)
+    h = random_channels(examples, channels, 3, seed=seed)
     once = {tuple(way): standardize(h, *way, eps=0.0) for way in ways}
     want = [
         bool((standardize(once[tuple(one)], *two, eps=0.0) - once[tuple(one)]).abs().max() < 1e-9) for one, two in pairs
     ]
-    rules = {
-        "The same norm twice is not the only case. What are the mean and the variance of two groups together, "
-        "if each has mean 0 and variance 1?": lambda e, c, f, d: (e, c) == (f, d),
-        "It is the other way round: think of a first norm with small groups and a second one with large groups.": lambda e, c, f, d: (
-            e % f == 0 and c % d == 0
-        ),
-        "A larger group is not enough: a group of the second norm must be made of whole groups of the first. "
-        "Try 2 examples first and 3 examples second.": lambda e, c, f, d: e <= f and c <= d,
-        "The size of a group alone does not decide: both the examples and the channels must fit.": lambda e, c, f, d: (
-            f * d % (e * c) == 0
-        ),
-        "You look at the examples only; the channels that share matter as well.": lambda e, c, f, d: f % e == 0,
-        "You look at the channels only; the examples that share matter as well.": lambda e, c, f, d: d % c == 0,
-        "One of the two numbers is not enough: the examples and the channels must both fit.": lambda e, c, f, d: (
-            f % e == 0 or d % c == 0
-        ),
-        "A second norm can change nothing: look for such a pair with standardize, eps=0.0.": lambda *_: False,
-        "A second norm can change something: batch norm leaves examples of unequal length, layer norm does not.": lambda *_: (
-            True
-        ),
-        "True and False are exchanged: True is asked for where nothing changes.": lambda e, c, f, d: (
-            not (f % e == 0 and d % c == 0)
-        ),
-    }
-    got = watch(each_pair, answer, pairs)
-    mistakes = {sentence: [rule(*one, *two) for one, two in pairs] for sentence, rule in rules.items()}
+    rules = _rules(*torch.tensor([[*one, *two] for one, two in pairs]).T)
+    mistakes = {sentence: rule.tolist() for sentence, rule in rules.items()}
+    got = observe_or_fail(each_pair, answer, pairs)
     decided = isinstance(got, list) and len(got) == len(pairs) and all(isinstance(value, bool) for value in got)
     if decided and got not in (want, *mistakes.values()):
         wrong = sum(a != b for a, b in zip(got, want, strict=True))
@@ -115,9 +89,32 @@ def check_changes_nothing(answer: Callable, examples: int = 12, channels: int = 
     expect("changes_nothing", got, want, mistakes)
 
 
+def _rules(e: Tensor, c: Tensor, f: Tensor, d: Tensor) -> dict[str, Tensor]:
+    """Mistaken rules for whether a norm of (f, d) examples and channels changes nothing after one of (e, c)."""
+    examples, channels = f % e == 0, d % c == 0  # made of whole groups of the first
+    never = torch.zeros_like(examples)
+    same, other_way = (e == f) & (c == d), (e % f == 0) & (c % d == 0)
+    larger, by_size = (e <= f) & (c <= d), f * d % (e * c) == 0
+    either, exchanged = examples | channels, ~(examples & channels)
+    return {
+        "The same norm twice is not the only case. What are the mean and the variance of two groups together, "
+        "if each has mean 0 and variance 1?": same,
+        "It is the other way round: think of a first norm with small groups and a second one with large groups.": other_way,
+        "A larger group is not enough: a group of the second norm must be made of whole groups of the first. "
+        "Try 2 examples first and 3 examples second.": larger,
+        "The size of a group alone does not decide: both the examples and the channels must fit.": by_size,
+        "You look at the examples only; the channels that share matter as well.": examples,
+        "You look at the channels only; the examples that share matter as well.": channels,
+        "One of the two numbers is not enough: the examples and the channels must both fit.": either,
+        "A second norm can change nothing: look for such a pair with standardize, eps=0.0.": never,
+        "A second norm can change something: batch norm leaves examples of unequal length, layer norm does not.": ~never,
+        "True and False are exchanged: True is asked for where nothing changes.": exchanged,
+    }
+
+
 def each_pair(answer: Callable, pairs: list) -> list:
-    """What is predicted for each pair of norms."""
-    return [call(answer, tuple(first), tuple(second)) for first, second in pairs]
+    """Return what is predicted for each pair of norms."""
+    return [call_on_copies(answer, tuple(first), tuple(second)) for first, second in pairs]
 
 
 def _divisors(number: int) -> list[int]:
@@ -132,26 +129,23 @@ def check_recognize(
     seed: int = 0,
 ) -> None:
     """``answer(y)`` tells from a norm's output how many examples and how many channels share."""
-    for number, (share_examples, share_channels) in enumerate(ways):
-        h = draw(examples, channels, 5, seed=seed + number)
+    for index, (share_examples, share_channels) in enumerate(ways):
+        h = random_channels(examples, channels, 5, seed=seed + index)
         level = h - h.mean(2, keepdim=True)  # here each tile's mean is 0 whoever shares; its variance is not 1
-        for block, is_level in ((h, False), (level, True)):
-            y = standardize(block, share_examples, share_channels, eps=0.0)
-            want = [share_examples, share_channels]
-            mistakes = {
-                "The order is examples, channels.": want[::-1],
-                "All examples and all channels together always have mean 0 and variance 1; look for the smallest "
-                "groups that have.": [examples, channels],
-                "That many groups there are; asked is how many examples and channels are in one.": [
-                    examples // share_examples,
-                    channels // share_channels,
-                ],
-            }
-            if is_level:
-                mistakes["A mean of 0 is not enough: each group's variance must be 1, too."] = [1, 1]
-            else:
-                mistakes["Each channel of each example alone has not mean 0 here; try larger groups."] = [1, 1]
-            expect("recognize", watch(call, answer, y), want, mistakes)
+        want, counts = [share_examples, share_channels], [examples // share_examples, channels // share_channels]
+        mistakes = {
+            "The order is examples, channels.": want[::-1],
+            "All examples and all channels together always have mean 0 and variance 1; look for the smallest "
+            "groups that have.": [examples, channels],
+            "That many groups there are; asked is how many examples and channels are in one.": counts,
+        }
+        alone = {
+            "Each channel of each example alone has not mean 0 here; try larger groups.": h,
+            "A mean of 0 is not enough: each group's variance must be 1, too.": level,
+        }
+        for sentence, block in alone.items():
+            got = observe_or_fail(call_on_copies, answer, standardize(block, share_examples, share_channels, eps=0.0))
+            expect("recognize", got, want, mistakes | {sentence: [1, 1]})
 
 
 def check_repaired(
@@ -162,37 +156,40 @@ def check_repaired(
     seed: int = 0,
 ) -> None:
     """``answer(num_channels, examples, channels)`` makes a layer of any scheme, with a scale and offset a channel."""
-    h, weight, bias = draw(examples, channels, 4, seed=seed), draw(channels, seed=seed + 1), draw(channels, seed=5)
+    h = random_channels(examples, channels, 4, seed=seed)
+    weight, bias = random_channels(channels, seed=seed + 1), random_channels(channels, seed=5)
     scale, offset = weight[:, None], bias[:, None]
     for e, c in ways:
         name = f"Repaired with {e} examples and {c} channels"
-        plain, strided = standardize(h, e, c, eps=0.1), _strided(h, e, c, eps=0.1)
+        plain = standardize(h, e, c, eps=0.1)
+        scaled = scale * h + offset
+        strided_examples = scale * _strided(h, e, c, eps=0.1) + offset
+        both = _strided(scaled, e, c, eps=0.1)
+        strided_channels = scale * _strided_channels(h, e, c, eps=0.1) + offset
         mistakes = {
             "Scale and offset come in too early: what is multiplied and added before mean and variance are taken is "
-            "partly taken off again.": standardize(scale * h + offset, e, c, eps=0.1),
+            "partly taken off again.": standardize(scaled, e, c, eps=0.1),
             "Examples that share are neighbours: with 2 of 6, examples 0 and 1 do. Look at the order of the axes in "
-            "reshape.": scale * strided + offset,
+            "reshape.": strided_examples,
             "Channels that share are neighbours: with 2 of 6, channels 0 and 1 do. Look at the order of the axes in "
-            "reshape.": scale * _strided_channels(h, e, c, eps=0.1) + offset,
-            "The order of the axes in reshape is wrong, and scale and offset come in too early.": _strided(
-                scale * h + offset, e, c, eps=0.1
-            ),
+            "reshape.": strided_channels,
+            "The order of the axes in reshape is wrong, and scale and offset come in too early.": both,
             "Where did the scale and the offset go?": plain,
             "Where did the offset go?": scale * plain,
             "Where did the scale go?": plain + offset,
             "The offset is added after the scale, and is not multiplied by it.": scale * (plain + offset),
         }
-        got = watch(run_layer, answer, [channels, e, c], h, weight, bias)
+        got = observe_or_fail(run_layer, answer, [channels, e, c], h, weight, bias)
         expect(name, got, scale * plain + offset, mistakes)
 
 
 def run_layer(make_layer: Callable, numbers: list[int], h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """What a new layer gives for ``h``, once it has these scales and offsets."""
+    """Return what a new layer gives for ``h``, once it has these scales and offsets."""
     layer = make_layer(*numbers, eps=0.1).double()
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
-    return call(layer, h)
+    return call_on_copies(layer, h)
 
 
 def _strided(h: Tensor, examples: int, channels: int, eps: float) -> Tensor:

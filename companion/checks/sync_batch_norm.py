@@ -1,123 +1,29 @@
-"""Checks for the exercises of chapter 7, batch norm across machines; workers are played one step at a time."""
+"""Checks for the exercises of chapter 7, batch norm across machines."""
 
-import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from companion.checks.comparing import distance, draw, expect, name_of, watch
-from companion.checks.observing import call
-
-
-def together(worker: Callable[..., Generator], arguments: Sequence[tuple]) -> list:
-    """Play several workers in one process: what they ``yield`` is added up, and each gets the sum.
-
-    Args:
-        worker: A function that yields each tensor that it wants added up over all workers, as
-            ``total = yield part``, and returns its result.
-        arguments: For each worker, what it is called with.
-
-    Returns:
-        For each worker what it returned.
-
-    Raises:
-        RuntimeError: If some workers wait for a sum and another has returned: they would wait for ever.
-        ValueError: If what they yield is not of one shape.
-
-    Example:
-        >>> def mean_of_all(x):
-        ...     total = yield torch.tensor([x.sum(), len(x)])
-        ...     return (total[0] / total[1]).item()
-        >>> together(mean_of_all, [(torch.tensor([1.0, 2.0, 6.0]),), (torch.tensor([7.0]),)])
-        [4.0, 4.0]
-    """
-    return _play(worker, arguments)[0]
-
-
-def _play(worker: Callable[..., Generator], arguments: Sequence[tuple]) -> tuple[list, list[int]]:
-    """What each worker returned, and how many numbers each handed over in each round."""
-    runs = [worker(*given) for given in arguments]
-    if not any(map(inspect.isgenerator, runs)):
-        return runs, []  # nobody yields: nothing travels
-    results, sent, total = [None] * len(runs), [], None
-    while True:
-        parts, done = [], []
-        for rank, run in enumerate(runs):
-            try:
-                parts.append(run.send(None if total is None else total.clone()))
-            except StopIteration as stop:
-                results[rank] = stop.value
-                done.append(rank)
-        if not parts:
-            return results, sent
-        if done:
-            raise RuntimeError(
-                f"worker {done[0]} has returned while others wait for it in a yield, for ever: "
-                "everybody yields equally often, with an empty shard too"
-            )
-        shapes = {tuple(torch.as_tensor(part).shape) for part in parts}
-        if len(shapes) > 1:
-            raise ValueError(f"what workers yield must be of one shape to be added up, but got {sorted(shapes)}")
-        total = torch.stack([torch.as_tensor(part).double() for part in parts]).sum(0)
-        sent.append(total.numel())
-
-
-def take_part(answer: Callable, arguments: list[list]) -> dict[str, list]:
-    """What each worker returns and what travels, with an answer for the workers."""
-    copies = [tuple(part.clone() if isinstance(part, Tensor) else part for part in given) for given in arguments]
-    results, sent = _play(answer, copies)
-    return {"results": results, "sent": sent}
+from companion.checks.comparing import distance, expect, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
+from companion.checks.playing import take_part, together  # noqa: F401 - the set finds `together` here
 
 
 def check_merge(
     answer: Callable, sizes: tuple[int, ...] = (6, 3, 4), channels: int = 3, empty: int = 1, seed: int = 0
 ) -> None:
     """``answer(counts, means, variances)`` merges the statistics of machines, one of them possibly without data."""
-    shards = draw(sum(sizes), channels, seed=seed).split(sizes)
+    shards = random_channels(sum(sizes), channels, seed=seed).split(sizes)
     # Each machine's data lie elsewhere, or the spread between machines would be small.
     shards = [x + 3 * rank for rank, x in enumerate(shards)]
-    counts, means, variances = _own(shards)
+    given, name = _own(shards), name_of(answer)
     var, mean = torch.var_mean(torch.cat(shards), 0, correction=0)
-    n, weights = sum(sizes), counts[:, None] / sum(sizes)
-    within, between = (weights * variances).sum(0), (weights * (means - mean) ** 2).sum(0)
-    plain = (means - means.mean(0)).square().mean(0)
-    mistakes = {
-        "Machines of different size: weigh each mean and each variance by its count.": [
-            means.mean(0),
-            variances.mean(0),
-        ],
-        "The mean is right, the variance is not: how far the machines' means lie apart belongs to it.": [mean, within],
-        "The mean is right. Weigh the variances by the counts, too; and how far the means lie apart belongs to them.": [
-            mean,
-            variances.mean(0),
-        ],
-        "Weigh by the counts: a machine with many examples says more about mean and variance.": [
-            means.mean(0),
-            variances.mean(0) + plain,
-        ],
-        "The squared distances of the means from the common mean are weighed by the counts, too.": [
-            mean,
-            within + (means - mean).square().mean(0),
-        ],
-        "Variances here are divided by n, not n - 1.": [mean, var * n / (n - 1)],
-        "Only the distances of the means are in your variance; the machines' own variances are missing.": [
-            mean,
-            between,
-        ],
-        "The result is the variance, not the standard deviation.": [mean, var.sqrt()],
-        "The order is mean, variance.": [var, mean],
-        "Square the distances of the means from the common mean.": [
-            mean,
-            within + (weights * (means - mean).abs()).sum(0),
-        ],
-    }
-    name = name_of(answer)
-    _expect(name, watch(call, answer, counts, means, variances), [mean, var], mistakes)
+    _expect(name, observe_or_fail(call_on_copies, answer, *given), [mean, var], _wrongly_merged(*given, mean, var))
     with_empty = [*shards[:empty], shards[0][:0], *shards[empty:]]
-    got = watch(call, answer, *_own(with_empty))
+    got = observe_or_fail(call_on_copies, answer, *_own(with_empty))
     if _has_nan(got):
         raise AssertionError(
             f"{name}: with an empty shard it gives nan. Such a machine has no mean, so it sends nan, and 0 times nan "
@@ -126,7 +32,7 @@ def check_merge(
     expect(f"{name}, with an empty shard", got, [mean, var], {})
     far = [x + 1e7 for x in shards]
     var, mean = torch.var_mean(torch.cat(far), 0, correction=0)
-    got = watch(call, answer, *_own(far))
+    got = observe_or_fail(call_on_copies, answer, *_own(far))
     if distance(got, [mean, var]) > 1e-5:
         raise AssertionError(
             f"{name}: with a mean of ten millions the variance has lost its digits. Square distances from the common "
@@ -134,8 +40,33 @@ def check_merge(
         )
 
 
+def _wrongly_merged(counts: Tensor, means: Tensor, variances: Tensor, mean: Tensor, var: Tensor) -> dict[str, list]:
+    """Return what each usual mistake makes of the machines' statistics, whose common ones are the last two."""
+    n = int(counts.sum())
+    weights = counts[:, None] / n
+    within, between = (weights * variances).sum(0), (weights * (means - mean) ** 2).sum(0)
+    from_mean_of_means, unweighed = ((means - m).square().mean(0) for m in (means.mean(0), mean))
+    not_squared = (weights * (means - mean).abs()).sum(0)
+    plain = [means.mean(0), variances.mean(0)]
+    plain_with_distances = [means.mean(0), variances.mean(0) + from_mean_of_means]
+    plain_variances, distances_only = [mean, variances.mean(0)], [mean, between]
+    plain_distances, not_squared = [mean, within + unweighed], [mean, within + not_squared]
+    return {
+        "Machines of different size: weigh each mean and each variance by its count.": plain,
+        "The mean is right, the variance is not: how far the machines' means lie apart belongs to it.": [mean, within],
+        "The mean is right. Weigh the variances by the counts, too; and how far the means lie apart belongs to them.": plain_variances,
+        "Weigh by the counts: a machine with many examples says more about mean and variance.": plain_with_distances,
+        "The squared distances of the means from the common mean are weighed by the counts, too.": plain_distances,
+        "Variances here are divided by n, not n - 1.": [mean, var * n / (n - 1)],
+        "Only the distances of the means are in your variance; the machines' own variances are missing.": distances_only,
+        "The result is the variance, not the standard deviation.": [mean, var.sqrt()],
+        "The order is mean, variance.": [var, mean],
+        "Square the distances of the means from the common mean.": not_squared,
+    }
+
+
 def _own(shards: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """What each machine knows of its shard; nan where there is nothing to know."""
+    """Return what each machine knows of its shard; nan where there is nothing to know."""
     nan = torch.full(shards[0].shape[1:], torch.nan, dtype=torch.float64)
     means = [x.mean(0) if len(x) else nan for x in shards]
     variances = [x.var(0, correction=0) if len(x) else nan for x in shards]
@@ -166,23 +97,21 @@ def check_gap(
     for apart, spread, counts in cases:
         n = sum(counts)
         between = counts[0] * counts[1] / n**2 * apart**2
+        of_all = (spread**2 + between) ** 0.5
+        other_mean, half_way = (apart / (spread**2 + share * apart**2) ** 0.5 for share in (1, 1 / 4))
         values = {
             "With local batch norm there would be no gap: each machine takes off its own mean.": 0,
             "The outputs are divided by the standard deviation of all values. That is more than a machine's own: "
             "how far the means lie apart belongs to it.": apart / spread,
-            "Into the variance go the squared distances from the common mean, not from the other machine's mean.": apart
-            / (spread**2 + apart**2) ** 0.5,
-            "The common mean lies nearer to the machine with more values: it is not half-way, and weights differ.": apart
-            / (spread**2 + apart**2 / 4) ** 0.5,
-            "Divide by the standard deviation, not by the variance: the root is missing.": apart
-            / (spread**2 + between),
+            "Into the variance go the squared distances from the common mean, not from the other machine's mean.": other_mean,
+            "The common mean lies nearer to the machine with more values: it is not half-way, and weights differ.": half_way,
+            "Divide by the standard deviation, not by the variance: the root is missing.": apart / of_all**2,
             "Variances are added, not standard deviations.": apart / (spread + between**0.5),
             "`spread` is a standard deviation: square it.": apart / (spread + between) ** 0.5,
             "The distance remains what it was only if nothing is divided.": apart,
-            "That is the standard deviation of all values: now divide the distance by it.": (spread**2 + between)
-            ** 0.5,
+            "That is the standard deviation of all values: now divide the distance by it.": of_all,
         }
-        got, want = watch(call, answer, apart, spread, list(counts)), _gap(apart, spread, counts)
+        got, want = observe_or_fail(call_on_copies, answer, apart, spread, list(counts)), _gap(apart, spread, counts)
         expect(f"distance {apart}, spread {spread}, counts {list(counts)}", got, want, values, tolerance=1e-6)
 
 
@@ -198,62 +127,65 @@ def check_sync_normalize(
 ) -> None:
     """``answer(x, eps)`` normalizes a worker's shard with the statistics of all, and lets little travel."""
     eps, name = 0.1, name_of(answer)  # an ε that large shows where it was put
-    shards = list(draw(sum(sizes), channels, positions, seed=seed).split(sizes))
+    shards = list(random_channels(sum(sizes), channels, positions, seed=seed).split(sizes))
     shards = [x + 2 * rank for rank, x in enumerate(shards)]
-    got = watch(take_part, answer, [[x, eps] for x in shards])
-    own = [torch.var_mean(x, (0, 2), correction=0, keepdim=True) for x in shards]
     var, mean = torch.var_mean(torch.cat(shards), (0, 2), correction=0, keepdim=True)
-    n = sum(sizes) * positions
-    averages = [torch.stack(part).mean(0) for part in zip(*own, strict=True)]
-    local = [(x - m) / (v + eps).sqrt() for x, (v, m) in zip(shards, own, strict=True)]
 
-    def each(mean: Tensor, var: Tensor) -> list[Tensor]:
+    def each(shards: Sequence[Tensor]) -> list[Tensor]:
         return [(x - mean) / (var + eps).sqrt() for x in shards]
 
-    within = sum(size / sum(sizes) * v for size, (v, _) in zip(sizes, own, strict=True))
-    mistakes = {
-        "Each worker normalized with its own shard: that is local batch norm. Nothing of the others came in.": local,
-        "Means and variances of shards that differ in size cannot simply be averaged: add up sums and counts.": each(
-            averages[1], averages[0]
-        ),
-        "The mean is that of all, but the squares were taken from each worker's own mean. Wait for the common mean.": each(
-            mean, within
-        ),
-        "The mean is that of all, but the variance is each worker's own: the squares must be added up, too.": [
-            (x - mean) / ((x - mean).square().mean((0, 2), keepdim=True) + eps).sqrt() for x in shards
-        ],
-        "The mean is that of all, but the variance is each shard's own, from its own mean.": [
-            (x - mean) / (v + eps).sqrt() for x, (v, _) in zip(shards, own, strict=True)
-        ],
-        "Count values, not examples: a channel of an example has one at each position.": each(
-            positions * mean, positions * (var + ((positions - 1) * mean) ** 2)
-        ),
-        "The variance is divided by n, not n - 1.": each(mean, var * n / (n - 1)),
-        "eps is added to the variance, inside the square root.": [(x - mean) / (var.sqrt() + eps) for x in shards],
-        "eps is missing: add it to the variance.": [(x - mean) / var.sqrt() for x in shards],
-        "Sums must be divided by the number of values of all workers, not by the worker's own.": _by_own_count(
-            shards, eps
-        ),
-    }
-    _expect(name, got["results"], each(mean, var), mistakes)
+    got = observe_or_fail(take_part, answer, [[x, eps] for x in shards])
+    _expect(name, got["results"], each(shards), _wrongly_synced(shards, eps))
     if sum(got["sent"]) > 2 * channels + 1:
         raise AssertionError(
             f"{name}: the outputs are right, but each worker hands over {sum(got['sent'])} numbers for {channels} "
             f"channels and {positions} positions. Add up over your own shard first; send each number once."
         )
     with_empty = [shards[0], shards[0][:0], *shards[1:]]
-    outputs = watch(take_part, answer, [[x, eps] for x in with_empty])["results"]
+    outputs = observe_or_fail(take_part, answer, [[x, eps] for x in with_empty])["results"]
     if _has_nan(outputs):
         raise AssertionError(
             f"{name}, with an empty shard: it gives nan. A mean of nothing is nan, a sum of nothing is 0."
         )
-    expect(f"{name}, with an empty shard", outputs, [(x - mean) / (var + eps).sqrt() for x in with_empty], {})
-    outputs = watch(take_part, answer, [[x + 1e7, eps] for x in shards])["results"]
-    if distance(outputs, each(mean, var)) > 1e-5:
+    expect(f"{name}, with an empty shard", outputs, each(with_empty), {})
+    outputs = observe_or_fail(take_part, answer, [[x + 1e7, eps] for x in shards])["results"]
+    if distance(outputs, each(shards)) > 1e-5:
         raise AssertionError(
             f"{name}: with a mean of ten millions the variance has lost its digits. E[x²] - m² is a small difference "
             "of large numbers: take two rounds, and square distances from the common mean."
         )
+
+
+def _wrongly_synced(shards: Sequence[Tensor], eps: float) -> dict[str, list[Tensor]]:
+    """Return the outputs of all workers that each usual mistake gives."""
+    own = [torch.var_mean(x, (0, 2), correction=0, keepdim=True) for x in shards]
+    var, mean = torch.var_mean(torch.cat(list(shards)), (0, 2), correction=0, keepdim=True)
+    examples, positions = sum(map(len, shards)), shards[0].shape[2]
+    n = examples * positions
+
+    def each(mean: Tensor, var: Tensor) -> list[Tensor]:
+        return [(x - mean) / (var + eps).sqrt() for x in shards]
+
+    averages = [torch.stack(part).mean(0) for part in zip(*own, strict=True)]
+    averaged = each(averages[1], averages[0])
+    within = each(mean, sum(len(x) / examples * v for x, (v, _) in zip(shards, own, strict=True)))
+    local = [(x - m) / (v + eps).sqrt() for x, (v, m) in zip(shards, own, strict=True)]
+    own_squares = [(x - mean) / ((x - mean).square().mean((0, 2), keepdim=True) + eps).sqrt() for x in shards]
+    own_variances = [(x - mean) / (v + eps).sqrt() for x, (v, _) in zip(shards, own, strict=True)]
+    of_examples = each(positions * mean, positions * (var + ((positions - 1) * mean) ** 2))
+    outside, by_own_count = [(x - mean) / (var.sqrt() + eps) for x in shards], _by_own_count(shards, eps)
+    return {
+        "Each worker normalized with its own shard: that is local batch norm. Nothing of the others came in.": local,
+        "Means and variances of shards that differ in size cannot simply be averaged: add up sums and counts.": averaged,
+        "The mean is that of all, but the squares were taken from each worker's own mean. Wait for the common mean.": within,
+        "The mean is that of all, but the variance is each worker's own: the squares must be added up, too.": own_squares,
+        "The mean is that of all, but the variance is each shard's own, from its own mean.": own_variances,
+        "Count values, not examples: a channel of an example has one at each position.": of_examples,
+        "The variance is divided by n, not n - 1.": each(mean, var * n / (n - 1)),
+        "eps is added to the variance, inside the square root.": outside,
+        "eps is missing: add it to the variance.": [(x - mean) / var.sqrt() for x in shards],
+        "Sums must be divided by the number of values of all workers, not by the worker's own.": by_own_count,
+    }
 
 
 def _by_own_count(shards: Sequence[Tensor], eps: float) -> list[Tensor]:
@@ -269,47 +201,22 @@ def _by_own_count(shards: Sequence[Tensor], eps: float) -> list[Tensor]:
 def check_sync_backward(answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), channels: int = 3, seed: int = 0) -> None:
     """``answer(grad_y, x, gamma, mean, var, count, eps)`` is a worker's part of the gradients of one process."""
     eps, name, n = 0.1, name_of(answer), sum(sizes)
-    x, grad_y = (draw(n, channels, seed=seed + step) for step in range(2))
+    x, grad_y = (random_channels(n, channels, seed=seed + step) for step in range(2))
     x = x + torch.arange(n, dtype=torch.float64)[:, None]
-    gamma = draw(channels, seed=seed + 2)
+    gamma = random_channels(channels, seed=seed + 2)
     leaves = x.clone().requires_grad_(), gamma.clone().requires_grad_(), torch.zeros_like(gamma).requires_grad_()
     y = F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True, eps=eps)
     want = torch.autograd.grad(y, leaves, grad_y)
     var, mean = torch.var_mean(x, 0, correction=0)
     shards = list(zip(grad_y.split(sizes), x.split(sizes), strict=True))
-    results = watch(take_part, answer, [[g, h, gamma, mean, var, n, eps] for g, h in shards])["results"]
+    results = observe_or_fail(take_part, answer, [[g, h, gamma, mean, var, n, eps] for g, h in shards])["results"]
     for part, (_, h) in zip(results, shards, strict=True):
         shapes = [tuple(one.shape) for one in part if isinstance(one, Tensor)] if isinstance(part, list) else []
         if shapes != [tuple(h.shape), (channels,), (channels,)]:
             raise AssertionError(
                 f"{name}: it must return three tensors, the gradients of x, (N, C), gamma and delta, (C,)."
             )
-    std = (var + eps).sqrt()
-    hats = [(h - mean) / std for _, h in shards]
-    own = [(g.sum(0), (g * hat).sum(0)) for (g, _), hat in zip(shards, hats, strict=True)]
-    of_all = tuple(sum(part) for part in zip(*own, strict=True))
-
-    def each(sums: list[tuple], counts: Sequence[float], scale: Tensor = gamma) -> Tensor:
-        rows = zip(shards, hats, sums, counts, strict=True)
-        return torch.cat([scale * (g - a / k - hat * b / k) / std for (g, _), hat, (a, b), k in rows])
-
-    everywhere = [of_all] * len(sizes)
-    mistakes = {
-        "Each worker looked at its own shard only. The outputs of all depend on mean and variance: "
-        "add the two sums up over workers, and divide by the count of all.": each(own, sizes),
-        "The sums are those of all workers, but divided by one worker's number of examples. `count` is that of all.": each(
-            everywhere, sizes
-        ),
-        "The count is that of all workers, but the sums are one worker's own: let them travel.": each(
-            own, [n] * len(sizes)
-        ),
-        "gamma is missing.": want[0] / gamma,
-        "The paths through mean and variance are missing.": gamma * grad_y / std,
-        "The paths through mean and variance are means over all examples: divide the sums by count.": each(
-            everywhere, [1] * len(sizes)
-        ),
-        "It is still to be divided by the standard deviation.": want[0] * std,
-    }
+    mistakes = _wrong_gradients(shards, gamma, mean, (var + eps).sqrt(), want[0])
     expect(f"{name}: the gradients of x", torch.cat([part[0] for part in results]), want[0], mistakes)
     for place, label in ((1, "gamma"), (2, "delta")):
         total = sum(part[place] for part in results)
@@ -320,3 +227,31 @@ def check_sync_backward(answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), ch
             "It is a sum over examples, not a mean.": want[place] / n,
         }
         expect(f"{name}: the gradient of {label}", total, want[place], mistakes)
+
+
+def _wrong_gradients(
+    shards: Sequence[tuple[Tensor, Tensor]], gamma: Tensor, mean: Tensor, std: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    """Return the gradients of x, of all workers, that each usual mistake gives."""
+    sizes = [len(g) for g, _ in shards]
+    hats = [(h - mean) / std for _, h in shards]
+    own = [(g.sum(0), (g * hat).sum(0)) for (g, _), hat in zip(shards, hats, strict=True)]
+    of_all = tuple(sum(part) for part in zip(*own, strict=True))
+
+    def each(sums: list[tuple], counts: Sequence[float]) -> Tensor:
+        rows = zip(shards, hats, sums, counts, strict=True)
+        return torch.cat([gamma * (g - a / k - hat * b / k) / std for (g, _), hat, (a, b), k in rows])
+
+    everywhere, count = [of_all] * len(sizes), [sum(sizes)] * len(sizes)
+    own_count, own_sums, no_count = each(everywhere, sizes), each(own, count), each(everywhere, [1] * len(sizes))
+    no_paths = gamma * torch.cat([g for g, _ in shards]) / std
+    return {
+        "Each worker looked at its own shard only. The outputs of all depend on mean and variance: "
+        "add the two sums up over workers, and divide by the count of all.": each(own, sizes),
+        "The sums are those of all workers, but divided by one worker's number of examples. `count` is that of all.": own_count,
+        "The count is that of all workers, but the sums are one worker's own: let them travel.": own_sums,
+        "gamma is missing.": right / gamma,
+        "The paths through mean and variance are missing.": no_paths,
+        "The paths through mean and variance are means over all examples: divide the sums by count.": no_count,
+        "It is still to be divided by the standard deviation.": right * std,
+    }

@@ -7,32 +7,24 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from companion.checks.comparing import distance, draw, expect, expect_call, name_of, watch
-from companion.checks.observing import call
+from companion.checks.comparing import distance, expect, expect_call, name_of, observe_or_fail, random_channels
+from companion.checks.observing import call_on_copies
 from companion.norms import weight_norm
 
 
 def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kernel: int = 5, seed: int = 0) -> None:
     """``answer(g, v)`` gives a convolution's weights of lengths ``g``, ``(C_out,)``, and the directions of ``v``."""
-    g, v = 2 + draw(channels[0], seed=seed).abs(), draw(*channels, kernel, seed=seed + 1)
+    g, v = 2 + random_channels(channels[0], seed=seed).abs(), random_channels(*channels, kernel, seed=seed + 1)
     column = g[:, None, None]
+    over_outputs, over_inputs, over_positions = (column * v / v.norm(dim=axis, keepdim=True) for axis in range(3))
+    squares, absolute = (column * v / part.sum((1, 2), keepdim=True) for part in (v.square(), v.abs()))
     mistakes = {
         "Each output channel has a length of its own; yours share the length of all of v.": column * v / v.norm(),
-        "A channel's length is taken over input channels and positions; yours leaves out the positions.": column
-        * v
-        / v.norm(dim=1, keepdim=True),
-        "A channel's length is taken over input channels and positions; yours leaves out the input channels.": column
-        * v
-        / v.norm(dim=2, keepdim=True),
-        "The output channels are axis 0: each keeps a length of its own, so that axis is not summed over.": column
-        * v
-        / v.norm(dim=0, keepdim=True),
-        "The length is the root of the sum of squares; the root is missing.": column
-        * v
-        / v.square().sum((1, 2), keepdim=True),
-        "The length is the root of the sum of squares, not the sum of the absolute values.": column
-        * v
-        / v.abs().sum((1, 2), keepdim=True),
+        "A channel's length is taken over input channels and positions; yours leaves out the positions.": over_inputs,
+        "A channel's length is taken over input channels and positions; yours leaves out the input channels.": over_positions,
+        "The output channels are axis 0: each keeps a length of its own, so that axis is not summed over.": over_outputs,
+        "The length is the root of the sum of squares; the root is missing.": squares,
+        "The length is the root of the sum of squares, not the sum of the absolute values.": absolute,
         "g multiplies v, but v is not divided by its length yet.": column * v,
         "The direction is right; g is missing.": v / v.flatten(1).norm(dim=1)[:, None, None],
     }
@@ -67,7 +59,7 @@ def check_same_run(answer: Callable, c: float = 3.0, learning_rate: float = 0.2,
 
 
 def _expect_run(answer: Callable, c: float, rate: float, decay: float, mistakes: dict[str, tuple]) -> None:
-    got = watch(call, answer, c, rate, decay)
+    got = observe_or_fail(call_on_copies, answer, c, rate, decay)
     if distance(got, [0.0, 0.0]) == inf:
         expect(name_of(answer), got, [0.0, 0.0], {})  # says what is given where two numbers are wanted
     runs = {sentence: _train(c, *numbers) for sentence, numbers in mistakes.items()}
@@ -76,12 +68,12 @@ def _expect_run(answer: Callable, c: float, rate: float, decay: float, mistakes:
 
 def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
     """The weights after some steps from a ``v`` that is ``c`` times as long as another."""
-    x, y = draw(7, 3, seed=1, offset=0.0), draw(7, 2, seed=2, offset=0.0)
+    x, y = random_channels(7, 3, seed=1, offset=0.0), random_channels(7, 2, seed=2, offset=0.0)
     layer = weight_norm(nn.Linear(3, 2, bias=False, dtype=torch.float64))
     g, v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
     with torch.no_grad():
         g.fill_(1.5)
-        v.copy_(c * draw(2, 3, seed=3, offset=0.0))
+        v.copy_(c * random_channels(2, 3, seed=3, offset=0.0))
     for _ in range(steps):
         grad_g, grad_v = torch.autograd.grad((layer(x) - y).square().mean(), (g, v))
         with torch.no_grad():
@@ -92,34 +84,29 @@ def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
 
 def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int = 0) -> None:
     """``answer(grad_w, s, v)`` gives the gradients of ``s``, ``(units, 1)``, and ``v`` for w = exp(s) v / |v|."""
-    grad_w, v = draw(units, inputs, seed=seed), draw(units, inputs, seed=seed + 1)
-    s = 0.3 * draw(units, 1, seed=seed + 2)
+    grad_w, v = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1)
+    s = 0.3 * random_channels(units, 1, seed=seed + 2)
     length = v.norm(dim=1, keepdim=True)
     u, scale = v / length, s.exp()
     along = (grad_w * u).sum(1, keepdim=True)
     across = grad_w - along * u
     grad_s, grad_v = scale * along, scale / length * across
+    s_too_much, with_v = grad_w - grad_s * u, grad_w - (grad_w * v).sum(1, keepdim=True) * v
+    of_weights, of_s = [scale * grad_w * u, grad_v], [grad_s, s / length * across]
+    still_along, undivided = [grad_s, scale / length * grad_w], [grad_s, scale * across]
+    of_g, undirected = [along, across / length], [grad_s, scale / length * with_v]
     mistakes = {
         "The gradient of s: w depends on s through the exponential, whose derivative is missing.": [along, grad_v],
         "The gradient of s: u has length 1; you took v instead.": [grad_s * length, grad_v],
-        "The gradient of s belongs to a unit: sum over the inputs.": [scale * grad_w * u, grad_v],
-        "The gradient of v: the length of w is exp(s), not s.": [grad_s, s / length * across],
+        "The gradient of s belongs to a unit: sum over the inputs.": of_weights,
+        "The gradient of v: the length of w is exp(s), not s.": of_s,
         "The gradient of v: take off only the part of grad_w along u; you took off the gradient of s, "
-        "which holds one exponential more.": [grad_s, scale / length * (grad_w - grad_s * u)],
-        "The gradient of v still has a part along v; making v longer does nothing, so that part must go.": [
-            grad_s,
-            scale / length * grad_w,
-        ],
-        "The gradient of v: a long v turns slowly. It is still to be divided by the length of v.": [
-            grad_s,
-            scale * across,
-        ],
+        "which holds one exponential more.": [grad_s, scale / length * s_too_much],
+        "The gradient of v still has a part along v; making v longer does nothing, so that part must go.": still_along,
+        "The gradient of v: a long v turns slowly. It is still to be divided by the length of v.": undivided,
         "The gradient of v: exp(s) is missing.": [grad_s, across / length],
-        "Both gradients lack exp(s): these are the ones of g and v for g = 1.": [along, across / length],
-        "The gradient of v: the part along u is (grad_w · u) u, with v divided by its length in both places.": [
-            grad_s,
-            scale / length * (grad_w - (grad_w * v).sum(1, keepdim=True) * v),
-        ],
+        "Both gradients lack exp(s): these are the ones of g and v for g = 1.": of_g,
+        "The gradient of v: the part along u is (grad_w · u) u, with v divided by its length in both places.": undirected,
         "The order is s, v.": [grad_v, grad_s],
     }
     expect_call(answer, (grad_w, s, v), [grad_s, grad_v], mistakes)
@@ -127,26 +114,25 @@ def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int 
 
 def check_repaired_start(answer: Callable, examples: int = 6, positions: int = 5, seed: int = 0) -> None:
     """``answer(layers, batch)`` sets ``g`` and offset of convolutions with weight norm, ReLU between, from a batch."""
+    stale, unit = {"stale": True}, {"unit": True}
     mistakes = {
         "The deviation of a channel is taken over examples and positions together; the average of each position's "
         "deviation misses how much the positions differ.": {"pooled": False},
-        "A layer must get what the layers before it give after they were set; yours gets what they gave before.": {
-            "stale": True
-        },
+        "A layer must get what the layers before it give after they were set; yours gets what they gave before.": stale,
         "Both bugs are still there.": {"pooled": False, "stale": True},
         "The offset comes after the division, so the mean in it is divided by the deviation, too.": {"offset": "mean"},
         "The offset takes the mean off, so it is negative.": {"offset": "plus"},
         "g divides by the deviation; yours multiplies with it.": {"inverse": True},
         "The variance is divided by n, not n - 1.": {"correction": 1},
         "The next layer gets what comes out of the ReLU, not the pre-activation.": {"rectified": False},
-        "v must stay as it is. Its length changes nothing that the layer computes, but it is a learning rate.": {
-            "unit": True
-        },
+        "v must stay as it is. Its length changes nothing that the layer computes, but it is a learning rate.": unit,
     }
     sizes = [examples, positions, seed]
     runs = {sentence: _start(*sizes, **options) for sentence, options in mistakes.items()}
-    runs["Nothing was set: change g and the offset of each layer in place."] = watch(_started, _set_nothing, *sizes)
-    expect(name_of(answer), watch(_started, answer, *sizes), _start(*sizes), runs, tolerance=1e-8)
+    runs["Nothing was set: change g and the offset of each layer in place."] = observe_or_fail(
+        _started, _set_nothing, *sizes
+    )
+    expect(name_of(answer), observe_or_fail(_started, answer, *sizes), _start(*sizes), runs, tolerance=1e-8)
 
 
 WIDTHS = (2, 4, 3, 3)
@@ -154,8 +140,8 @@ WIDTHS = (2, 4, 3, 3)
 
 def _problem(examples: int, positions: int, seed: int) -> tuple[list[Tensor], Tensor]:
     """Directions of three layers, and a batch whose positions have means of their own."""
-    vs = [0.5 * draw(n, m, 3, seed=seed + n, offset=0.0) for m, n in pairwise(WIDTHS)]
-    batch = draw(examples, WIDTHS[0], positions, seed=seed)
+    vs = [0.5 * random_channels(n, m, 3, seed=seed + n, offset=0.0) for m, n in pairwise(WIDTHS)]
+    batch = random_channels(examples, WIDTHS[0], positions, seed=seed)
     return vs, batch + torch.linspace(-3, 3, positions, dtype=batch.dtype) ** 2
 
 

@@ -61,11 +61,11 @@ class CompactBatchNorm(nn.Module):
         return y.reshape(x.movedim(1, -1).shape).movedim(-1, 1)
 
     def uses_batch(self) -> bool:
-        """Whether to normalize with the batch's statistics, and to follow them."""
+        """Decide whether to normalize with the batch's statistics, and to follow them."""
         return self.training
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance, divided by n, of each column."""
+        """Return mean and variance, divided by n, of each column."""
         mean = values.mean(0)
         return mean, (values - mean).square().mean(0)
 

@@ -1,16 +1,17 @@
 """Interactive figures that move with a kernel and without one, in JupyterLab and on a page that is offline.
 
-A new figure is a subclass of :class:`Explorable` that names its drawing and what can be moved::
+A new figure is a folder with three files, of which ``__init__.py`` says what can be moved::
 
-    class Groups(Explorable):
+    class Groups(InteractiveFigure):
         \"\"\"Which values share one mean and one variance?\"\"\"
 
-        _esm, _css = drawing("groups")
-        alt = traitlets.Unicode("Interactive figure: a block of examples by channels …").tag(sync=True)
-        examples = Checked(4, number(1, kind=int), "a number of examples", "try 4")
+        alt = description("Interactive figure: a block of examples by channels …")
+        examples = whole(4, low=1, fix="try 4")
+        eps = eps_trait()
 
-``groups.js`` ends in ``export default explorable("groups", ["examples"], build)``; what it can use, ``explorable``
-included, is in ``kit.js``, and colours and controls are in ``kit.css``.
+``figure.js`` ends in ``export default figure({ view })``, and knows its name and its traits from here. What it can use
+is in ``kit/*.js``, where ``life.js`` says what a view is given. ``figure.css`` holds what is particular to the drawing;
+colours, controls and the words for a drawing's parts are in ``kit/kit.css``.
 """
 
 import collections
@@ -18,29 +19,26 @@ import hashlib
 import html
 import json
 import math
+import operator
 import pathlib
 import reprlib
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from string import Template
 
 import anywidget
 import ipywidgets
+import numpy as np
 import traitlets
 
 HERE = pathlib.Path(__file__).parent
+KIT = [HERE / "kit" / f"{part}.js" for part in ("math", "tree", "scales", "controls", "life")]
 _displayed = collections.Counter()  # how often each figure was displayed in this kernel: ids repeat in a fresh one
 
 
-def drawing(name: str) -> tuple[str, str]:
-    """The ES module and the style sheet of a figure: what all figures share, then its own, as one text each.
-
-    Not a module that imports another: the page of a book that is read offline can't load a second file.
-    """
-    return tuple(
-        "\n".join(HERE.joinpath(f"{part}.{kind}").read_text(encoding="utf-8") for part in ("kit/kit", f"{name}/figure"))
-        for kind in ("js", "css")
-    )
+def joined(*files: pathlib.Path) -> str:
+    """Files as one text. Not a module that imports another: a page that is read offline can't load a second file."""
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 class Checked(traitlets.TraitType):
@@ -71,26 +69,104 @@ class Checked(traitlets.TraitType):
             raise ValueError(f"{self.name} must be {self.rule}, but got {got}; {self.fix}") from None
 
 
-def number(low: float = -math.inf, high: float = math.inf, kind: Callable = float) -> Callable:
-    """A converter for :class:`Checked`: to a finite number from ``low`` to ``high``, both included."""
-    return lambda value: only(kind(value), lambda x: math.isfinite(x) and low <= x <= high)
-
-
-def only(value, rule: Callable):
-    """``value`` if ``rule`` holds for it, else ValueError: for converters of :class:`Checked`."""
+def require(value, rule: Callable):
+    """Return ``value`` if ``rule`` holds for it, else raise ValueError: for converters of :class:`Checked`."""
     if not rule(value):
         raise ValueError
     return value
 
 
-class Explorable(anywidget.AnyWidget):
+def number(low: float = -math.inf, high: float = math.inf, kind: Callable = float) -> Callable:
+    """Return a converter for :class:`Checked`: to a finite number from ``low`` to ``high``, both included."""
+    return lambda value: require(kind(value), lambda x: math.isfinite(x) and low <= x <= high)
+
+
+def array(dimensions: int, rule: Callable) -> Callable:
+    """Return a converter for :class:`Checked`: to nested lists of finite numbers whose sizes ``rule`` accepts."""
+
+    def convert(values) -> list:
+        values = np.asarray(values if hasattr(values, "__len__") else list(values), dtype=float)
+        require(values, lambda values: values.ndim == dimensions and np.isfinite(values).all())
+        return require(values, lambda values: rule(*values.shape)).tolist()
+
+    return convert
+
+
+def _between(noun: str, low: float, high: float) -> str:
+    if math.isfinite(high):
+        return f"{noun} from {low:g} to {high:g}"
+    return f"{noun}, at least {low:g}" if math.isfinite(low) else noun
+
+
+def real(default: float, low: float = -math.inf, high: float = math.inf, *, fix: str) -> Checked:
+    """Return a trait that is a number from ``low`` to ``high``, both included."""
+    noun = "a number" if math.isfinite(high) else "a finite number"
+    return Checked(default, number(low, high), _between(noun, low, high), fix)
+
+
+def whole(default: int, low: int, high: float = math.inf, *, fix: str) -> Checked:
+    """Return a trait that is a whole number from ``low`` to ``high``, both included."""
+    return Checked(default, number(low, high, operator.index), _between("a whole number", low, high), fix)
+
+
+def eps_trait(default: float = 1e-5, fix: str = "torch takes 1e-5") -> Checked:
+    """Return the trait ε, which is added to a variance. Its rule is that of the layers: 0 is allowed."""
+    return real(default, low=0, fix=fix)
+
+
+def one_of(*names: str, default: str | None = None) -> Checked:
+    """Return a trait that is one of some names, and at first the first of them or ``default``."""
+    rule = listed(map(repr, names))
+    return Checked(default or names[0], lambda name: require(name, names.__contains__), rule, "take one")
+
+
+def flag(default: bool, fix: str) -> Checked:
+    """Return a trait that is True or False."""
+    return Checked(default, lambda value: require(value, (True, False).__contains__), "True or False", fix)
+
+
+def description(text: str) -> traitlets.Unicode:
+    """Return the trait that says what the figure shows, for those who can't see it."""
+    return traitlets.Unicode(text).tag(sync=True)
+
+
+def listed(values: Iterable) -> str:
+    """Return values as "1, 2 or 3"."""
+    *few, last = map(str, values)
+    return f"{', '.join(few)} or {last}" if few else last
+
+
+def divisors(count: int, least: int = 1) -> list[int]:
+    """Return what divides ``count``, from ``least`` on."""
+    return [divisor for divisor in range(least, count + 1) if count % divisor == 0]
+
+
+def require_index(name: str, index: int, count: int, noun: str) -> int:
+    """Return ``index`` if it is one of ``count``, counted from 0, else raise ValueError."""
+    if index >= count:
+        raise ValueError(
+            f"{name} must be less than the number of {noun}, but got {name}={index} for {count} {noun}; count from 0"
+        )
+    return index
+
+
+class InteractiveFigure(anywidget.AnyWidget):
     """A widget whose output also holds a page of its own: drawing, state and a stand-in for the kernel.
 
-    With a kernel, JupyterLab shows the widget, and its traits follow the figure both ways. RemoteAnswer ``text/html``
+    With a kernel, JupyterLab shows the widget, and its traits follow the figure both ways. Elsewhere ``text/html``
     shows the same drawing, without network. It depends only on the state and on what was displayed before.
     """
 
-    alt = traitlets.Unicode("Interactive figure.").tag(sync=True)
+    alt = description("Interactive figure.")
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        name = cls.__module__.rpartition(".")[2]
+        if not hasattr(cls, "_esm") and (HERE / name / "figure.js").exists():
+            traits = [name for name, value in vars(cls).items() if isinstance(value, Checked)]
+            known = json.dumps({"name": name.replace("_", "-"), "traits": traits})
+            cls._esm = f"const FIGURE = {known};\n{joined(*KIT, HERE / name / 'figure.js')}"
+            cls._css = joined(HERE / "kit" / "kit.css", HERE / name / "figure.css")
+        super().__init_subclass__(**kwargs)
 
     def state(self) -> dict:
         """Name and value of all that the drawing can read, as JSON knows it."""

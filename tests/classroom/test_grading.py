@@ -9,11 +9,12 @@ from nbformat import v4
 
 from classroom.authoring.release import student_version
 from classroom.authoring.sets import SetError, read_set, set_names, set_of
-from classroom.grading import whole_class as grading
-from classroom.grading.submission import Attempt, judged
+from classroom.grading import whole_class
+from classroom.grading.submission import Outcome, mark_executed
 from classroom.grading.whole_class import grade_class
-from classroom.intake.repairs import repair
+from classroom.intake.repair import repair_notebook
 from classroom.intake.submissions import read_submission
+from classroom.nbgrader import Course
 from classroom.sandbox.isolation import find_isolation
 from classroom.sandbox.limits import Limits
 
@@ -56,9 +57,9 @@ def test_the_solution_gets_full_marks_and_the_empty_version_none(which, course, 
     manual = [task.name for task in exercises.tasks if task.manual]
     solution, empty = rows["solution"], rows["empty"]
     assert solution.points == by_machine | dict.fromkeys(manual, 0.0)
-    assert solution.by_hand == manual and solution.status == "graded" and solution.reason == ""
+    assert solution.by_hand == manual and solution.status == "graded" and solution.status_reason == ""
     assert empty.total == 0 and empty.by_hand == [] and empty.status == "graded"
-    assert empty.remarks == [] and empty.reason == ""
+    assert empty.remarks == [] and empty.status_reason == ""
 
     notebook = nbformat.read(course / "autograded" / "empty" / which / f"{which}.ipynb", as_version=4)
     for cell in notebook.cells:
@@ -102,13 +103,13 @@ def test_a_set_is_found_by_its_name_its_start_and_its_path(tmp_path):
 def without_running(monkeypatch):
     """Grade without running anything: each submission passes as it is."""
 
-    def attempt(submission, exercises, released, *more):
-        notebook, _ = repair(read_submission(submission.path), released)
+    def grade_one(job):
+        notebook, _ = repair_notebook(read_submission(job.submission.path), job.released)
         for cell in notebook.cells:
-            judged(cell)
-        return Attempt(notebook, remarks=["=1+1"], trouble=["stopped"])
+            mark_executed(cell)
+        return Outcome(notebook, remarks=["=1+1"], stopped=["stopped"])
 
-    monkeypatch.setattr(grading, "attempt", attempt)
+    monkeypatch.setattr(whole_class, "grade_one", grade_one)
 
 
 @pytest.mark.slow
@@ -151,11 +152,11 @@ def test_the_table_says_all_and_is_no_formula(without_running, tmp_path):
         "second.ipynb",
     ]
     assert "10 of 12" in rows[1].line(5)
-    # What was put into the folder by hand has not been judged: it scores nothing, whoever calls nbgrader.
+    # What was put into the folder by hand has not been run: it scores nothing, whoever calls nbgrader.
     stray = out / "submitted" / "stray" / "01_batch_norm"
     stray.mkdir(parents=True)
     nbformat.write(notebook, stray / "01_batch_norm.ipynb")
-    course = grading.Course(out, read_set("01"))
+    course = Course(out, "01_batch_norm", read_set("01").notebook)
     course.grade()
     assert sum(grade.score for grade in course.grades("stray")) == 0
     assert sum(grade.score for grade in course.grades("Zoë")) == 10
@@ -164,16 +165,19 @@ def test_the_table_says_all_and_is_no_formula(without_running, tmp_path):
 
 @pytest.mark.slow
 def test_a_fault_of_the_graders_own_costs_the_others_nothing(monkeypatch, tmp_path):
-    def attempt(submission, exercises, released, *more):
-        if submission.student == "odd":
+    def grade_one(job):
+        if job.submission.student == "odd":
             raise OSError("no more processes")
-        return Attempt(repair(read_submission(submission.path), released)[0])
+        return Outcome(repair_notebook(read_submission(job.submission.path), job.released)[0])
 
-    monkeypatch.setattr(grading, "attempt", attempt)
+    monkeypatch.setattr(whole_class, "grade_one", grade_one)
     for student in ("odd", "other"):
         nbformat.write(student_version(read_set("01")), tmp_path / f"{student}.ipynb")
     odd, other = grade_class(tmp_path, isolation="none", show=lambda line: None)
-    assert odd.status == "not graded" and odd.reason == "the grader itself failed on it (OSError: no more processes)"
+    assert (
+        odd.status == "not graded"
+        and odd.status_reason == "the grader itself failed on it (OSError: no more processes)"
+    )
     assert other.status == "graded"
 
 
@@ -193,7 +197,7 @@ def test_points_that_a_person_gave_outlast_a_second_run(without_running, tmp_pat
     for student in ("Ann", "Bob", "Cem"):
         hand_in(student, "The mode is wrong.")
     assert all(row.by_hand == ["explain"] for row in rows().values())
-    course = grading.Course(tmp_path / "class-graded", exercises)
+    course = Course(tmp_path / "class-graded", exercises.name, exercises.notebook)
     with course._gradebook() as book:  # as formgrader does it
         for student in ("Ann", "Bob"):
             given = book.find_grade("explain", exercises.name, exercises.name, student)

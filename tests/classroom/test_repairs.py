@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from classroom.intake.repairs import repair
+from classroom.intake.repair import repair_notebook
 from classroom.intake.submissions import Unreadable, collect, read_submission, student_id
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def name(cell):
 
 
 def place(notebook, wanted):
-    (found,) = [number for number, cell in enumerate(notebook.cells) if name(cell) == wanted]
+    (found,) = [index for index, cell in enumerate(notebook.cells) if name(cell) == wanted]
     return found
 
 
@@ -49,10 +49,10 @@ def names(notebook):
 
 def strip(notebook, *wanted, ids=False):
     """Take away nbgrader's metadata, of all cells or of those with these names, and the ids."""
-    for number, cell in enumerate(notebook.cells):
+    for index, cell in enumerate(notebook.cells):
         if not wanted or name(cell) in wanted:
             cell.metadata = nbformat.from_dict({})
-            cell.id = f"new-{number}" if ids else cell.id
+            cell.id = f"new-{index}" if ids else cell.id
 
 
 def mended(work, released, *remarks):
@@ -60,7 +60,7 @@ def mended(work, released, *remarks):
     submitted = nbformat.from_dict(work)
     for cell in submitted.cells:  # what read_submission leaves of a cell
         cell.metadata = nbformat.from_dict({"nbgrader": {"grade_id": name(cell)}} if name(cell) else {})
-    notebook, said = repair(submitted, released)
+    notebook, said = repair_notebook(submitted, released)
     nbformat.validate(notebook)
     assert sorted(names(notebook)) == sorted(names(released))
     for wanted in names(released):
@@ -141,10 +141,10 @@ def test_given_code_that_was_deleted_is_put_back_where_it_stood(work, released):
 
 
 def test_given_code_that_was_edited_stays_as_it_is(work, released):
-    for number, cell in enumerate(work.cells):
+    for index, cell in enumerate(work.cells):
         if cell.cell_type == "code" and not name(cell):
             cell.source += "\nimport numpy"
-            cell.id = f"new-{number}" if "class Suspect" in cell.source else cell.id
+            cell.id = f"new-{index}" if "class Suspect" in cell.source else cell.id
     assert given(mended(work, released)) == [f"{source}\nimport numpy" for source in given(released)]
 
 
@@ -270,7 +270,7 @@ def test_two_written_answers_become_one(work, released):
 def test_repair_changes_neither_of_its_arguments(work, released):
     work.cells.reverse()
     before = nbformat.writes(work), nbformat.writes(released)
-    repair(work, released)
+    repair_notebook(work, released)
     assert (nbformat.writes(work), nbformat.writes(released)) == before
 
 

@@ -22,7 +22,7 @@ NAMES = ["01_one.ipynb", "02_two.ipynb", "exercises/01_one.ipynb"]
 
 def write(path, *sources):
     """Write a notebook with an output that is stored."""
-    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{index}") for index, source in enumerate(sources)]
     cells[0].outputs = [nbformat.v4.new_output("stream", text="stored")]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -57,7 +57,7 @@ def contents(folder):
 
 def fates(notebooks, workbook):
     """What became of each notebook, by its name."""
-    return {laid.path.relative_to(workbook).as_posix(): laid.fate for laid in lay_out(notebooks, workbook)}
+    return {laid.path.relative_to(workbook).as_posix(): laid.status for laid in lay_out(notebooks, workbook)}
 
 
 @pytest.fixture
@@ -175,9 +175,9 @@ def test_whatever_happens_no_edit_is_lost(tmp_path_factory, events):
     mine, typed, version = workbook / "01_one.ipynb", None, 0
     write(notebooks / "01_one.ipynb", "version 0", "a task")
     lay_out(notebooks, workbook)
-    for number, event in enumerate(events):
+    for index, event in enumerate(events):
         if event == "edit" and mine.exists():
-            typed = f"typed {number}"
+            typed = f"typed {index}"
             save(mine, lambda cells, typed=typed: cells[1].update(source=typed))
         elif event == "run" and mine.exists():
             save(mine, run)

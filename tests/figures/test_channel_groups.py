@@ -157,7 +157,7 @@ def test_a_louder_channel_moves_its_group_and_no_other(show, groups):
         8: "no output moved",
     }[groups]
     said = f"Channel 2 is 3.0 times as loud: {said}."
-    figure.locator(".ex-sentence").get_by_text(said).wait_for()
+    figure.locator(".fig-sentence").get_by_text(said).wait_for()
     figure.locator("[aria-live=polite]").get_by_text(said).wait_for(state="attached")
 
 
@@ -205,7 +205,7 @@ def test_two_figures_do_not_touch_each_other(show):
     first.page.keyboard.press("End")
     assert sum(is_moved(first)) == 4
     assert is_moved(second) == [False] * 6
-    assert second.locator(".ex-choice button").all_inner_texts() == ["1", "2", "3", "6"]
+    assert second.locator(".fig-choice button").all_inner_texts() == ["1", "2", "3", "6"]
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def test_contrast_and_brightness_move_batch_norm_only(show):
     assert min(said(figure)["batch"]) > 0
     assert said(figure)["layer"] == said(figure)["instance"] == [0, 0, 0]
     words = "Image 1 changed. Outputs that moved: batch norm all 3, layer norm none, instance norm none."
-    figure.locator(".ex-sentence").get_by_text(words).wait_for()
+    figure.locator(".fig-sentence").get_by_text(words).wait_for()
     figure.locator("[aria-live=polite]").get_by_text(words).wait_for(state="attached")
 
 

@@ -98,7 +98,7 @@ def call(figure, function, *arguments):
 
 
 def said(figure):
-    return figure.locator(".ex-sentence").inner_text()
+    return figure.locator(".fig-sentence").inner_text()
 
 
 def double(values):

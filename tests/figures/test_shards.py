@@ -72,7 +72,7 @@ def read_off(figure, state):
     shares = state["norm"] == "sync" and state["machines"] > 1
     assert figure.locator("[data-name=forward]").inner_text() == ("3" if shares else "0")
     assert figure.locator("[data-name=back]").inner_text() == ("2" if shares else "0")
-    sentence = figure.locator(".ex-sentence").inner_text()
+    sentence = figure.locator(".fig-sentence").inner_text()
     if off.max() >= 0.005:
         assert f"off by up to {off.max():.2f}." in sentence
     else:
@@ -136,7 +136,7 @@ def test_keys_and_a_drag_move_a_machine(show):
         figure.page.keyboard.press(key)
     state["drifts"] = [-1.0, 2.6, 0.4, -0.6]
     read_off(figure, state)
-    assert figure.locator(".ex-sentence").inner_text().startswith("Machine 2 drifts by +2.6: outputs are off by")
+    assert figure.locator(".fig-sentence").inner_text().startswith("Machine 2 drifts by +2.6: outputs are off by")
     assert machine.get_attribute("aria-valuenow") == "2.6"
     figure.page.keyboard.press("End")
     figure.page.keyboard.press("ArrowRight")

@@ -119,7 +119,7 @@ def evaluate(figure, state):
 
 
 def said(figure):
-    return figure.locator(".ex-sentence").inner_text()
+    return figure.locator(".fig-sentence").inner_text()
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_each_switch_parts_them_and_reset_brings_them_back(show):
         assert switch.get_attribute("aria-pressed") == "false"
         assert max(evaluate(figure, Twins(**{trait: False}).state())["gap"]) > 0.01
         assert said(figure).startswith("The runs part")
-        assert figure.locator(".ex-remark").inner_text().casefold() == words.casefold()
+        assert figure.locator(".fig-remark").inner_text().casefold() == words.casefold()
         figure.get_by_role("button", name="reset").click()
         assert said(figure) == together
 

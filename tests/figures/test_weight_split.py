@@ -161,7 +161,7 @@ def test_its_steps_are_those_of_torch(show, learns, rate):
         effective = rate * (unit.g.item() / lengths[-1]) ** 2
         assert shown["effective"] == pytest.approx(effective, abs=0.00051)
         assert figure.locator(".wz-count").inner_text() == f"{count} step" + "s" * (count > 1)
-        assert figure.locator(".ex-sentence").inner_text().startswith(f"Step {count}: v turned by ")
+        assert figure.locator(".fig-sentence").inner_text().startswith(f"Step {count}: v turned by ")
     assert lengths == sorted(lengths)
     assert (shown["g"] == python.g) is (learns == "v")
 
@@ -171,7 +171,7 @@ def test_a_length_that_has_run_away_takes_no_more_steps(show):
     [figure] = show(WeightSplit(rate=4.0))
     for _ in range(12):
         figure.get_by_role("button", **STEP).click()
-    assert "passed 1000: reset" in figure.locator(".ex-sentence").inner_text()
+    assert "passed 1000: reset" in figure.locator(".fig-sentence").inner_text()
     assert abs(numbers(figure)["g"]) <= 1000
     figure.get_by_role("button", name="reset").click()
     assert numbers(figure)["g"] == 1.5
@@ -214,7 +214,7 @@ def test_keys_turn_v_and_move_the_target(show):
     target.press("ArrowRight")
     target.press("ArrowDown")
     assert target.get_attribute("aria-valuetext") == "at 1.50, 1.60"
-    figure.locator(".ex-sentence").get_by_text("along v, it changes g").wait_for()
+    figure.locator(".fig-sentence").get_by_text("along v, it changes g").wait_for()
 
 
 @slow

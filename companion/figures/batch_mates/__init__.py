@@ -5,14 +5,14 @@ import sys
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 
 def _batch(values) -> list[float]:
-    return only([number()(value) for value in values], lambda batch: len(batch) >= 2)
+    return require([number()(value) for value in values], lambda batch: len(batch) >= 2)
 
 
-class BatchMates(Explorable):
+class BatchMates(InteractiveFigure):
     """One channel of a small batch under batch norm: drag a batch mate, and see your own output move.
 
     In ``"train"`` m and s are the batch's mean and standard deviation, in ``"eval"`` those of the running statistics::
@@ -46,7 +46,6 @@ class BatchMates(Explorable):
         ValueError: values must be at least 2 finite numbers, but got values=[1.0]; give yours, then mates
     """
 
-    _esm, _css = drawing("batch_mates")
     alt = traitlets.Unicode(
         "Interactive figure: the examples of a batch are dots on an axis, joined by curves to their batch-normalized "
         "outputs on an axis below. In training, moving one example moves every output; in evaluation, only its own."
@@ -58,7 +57,7 @@ class BatchMates(Explorable):
     delta = Checked(0.0, number(), "a finite number", "batch norm starts with 0")
     eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
     momentum = Checked(0.1, number(0, 1), "a number from 0 to 1", "torch takes 0.1")
-    mode = Checked("train", lambda mode: only(mode, ("train", "eval").__contains__), "'train' or 'eval'", "take one")
+    mode = Checked("train", lambda mode: require(mode, ("train", "eval").__contains__), "'train' or 'eval'", "take one")
     running_mean = Checked(0.0, number(), "a finite number", "torch starts with 0")
     running_var = Checked(1.0, number(0), "a finite number, at least 0", "torch starts with 1")
     steps = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "torch starts with 0")

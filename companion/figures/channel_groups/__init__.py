@@ -5,7 +5,7 @@ import operator
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 # Eight channels of twelve positions: waves whose loudness and offset differ.
 _LOUDNESS = np.array([0.4, 2.0, 0.8, 1.2, 0.3, 0.6, 1.6, 1.0])[:, None]
@@ -16,10 +16,10 @@ _SIGNAL = (_LOUDNESS * (_WAVES + 0.2 * np.cos(np.arange(8))[:, None])).round(2)
 def _activations(values) -> list:
     channels = np.asarray(values, dtype=float)
     fits = channels.ndim == 2 and channels.shape[0] >= 2 and channels.shape[1] >= 2
-    return only(channels.tolist(), lambda _: fits and bool(np.isfinite(channels).all()))
+    return require(channels.tolist(), lambda _: fits and bool(np.isfinite(channels).all()))
 
 
-class ChannelGroups(Explorable):
+class ChannelGroups(InteractiveFigure):
     r"""One image's channels under group norm: choose the number of groups, turn one channel up, see who moves.
 
     The C / G channels of a group share the mean m and the standard deviation s over all their positions::
@@ -51,7 +51,6 @@ class ChannelGroups(Explorable):
         ValueError: groups must divide the number of channels, but got groups=3 for 8 channels; try 1, 2, 4 or 8
     """
 
-    _esm, _css = drawing("channel_groups")
     alt = traitlets.Unicode(
         "Interactive figure: the channels of one image as small curves, before and after group norm. Channels of a "
         "group are divided by the same number and keep their relations; making one louder moves its group only. With "

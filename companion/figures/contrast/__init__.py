@@ -5,7 +5,7 @@ import operator
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 # A disc, a bar and a cross in lights of their own: (image, channel, row, column).
 _SHAPES = np.array(
@@ -21,10 +21,10 @@ _LIGHTS = np.array([[0.8, 0.8, 0.8], [0.9, 0.7, 0.5], [0.5, 0.7, 0.9]])
 def _images(values) -> list:
     images = np.asarray(values, dtype=float)
     fits = images.ndim == 4 and images.shape[0] >= 2 and images.shape[1] == 3 and images[0, 0].size >= 2
-    return only(images.tolist(), lambda _: fits and bool(np.isfinite(images).all()))
+    return require(images.tolist(), lambda _: fits and bool(np.isfinite(images).all()))
 
 
-class Contrast(Explorable):
+class Contrast(InteractiveFigure):
     """A batch of small colour images: change the light of one, and see whose output moves in which scheme.
 
     The chosen image is x → a (1 ± t) x + b (plus in red, minus in blue, neither in green) before batch, layer and
@@ -54,7 +54,6 @@ class Contrast(Explorable):
         ValueError: chosen must be less than the number of images, but got chosen=3 for 3 images; count from 0
     """
 
-    _esm, _css = drawing("contrast")
     alt = traitlets.Unicode(
         "Interactive figure: a batch of small colour images, and what batch, layer and instance norm make of it. "
         "Changing one image's contrast or brightness moves all outputs of batch norm and none of the others; "

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 PARTS = {"name", "points", "held_out", "weights", "scales", "offsets"}
 
@@ -44,11 +44,11 @@ CASES = [_example("little noise", 0.1), _example("much noise", 0.4)]
 def _pairs(values, least: int) -> list:
     pairs = np.asarray(values, dtype=float)
     fits = pairs.ndim == 2 and pairs.shape[1] == 2 and len(pairs) >= least and np.isfinite(pairs).all()
-    return only(pairs.tolist(), lambda _: bool(fits))
+    return require(pairs.tolist(), lambda _: bool(fits))
 
 
 def _case(case) -> dict:
-    only(case, lambda case: isinstance(case, dict) and set(case) == PARTS)
+    require(case, lambda case: isinstance(case, dict) and set(case) == PARTS)
     weights = [np.asarray(weight, dtype=float) for weight in case["weights"]]
     scales = [np.asarray(scale, dtype=float) for scale in case["scales"]]
     offsets = [np.asarray(offset, dtype=float) for offset in case["offsets"]]
@@ -62,7 +62,7 @@ def _case(case) -> dict:
         and [offset.shape for offset in offsets] == [(size,) for size in sizes[1:]]
         and all(np.isfinite(part).all() for part in weights + scales + offsets)
     )
-    return only(
+    return require(
         {
             "name": str(case["name"]),
             "points": _pairs(case["points"], 4),
@@ -78,10 +78,10 @@ def _case(case) -> dict:
 
 def _cases(values) -> list:
     cases = [_case(case) for case in values]
-    return only(cases, lambda cases: len(cases) >= 1 and len({len(case["points"]) for case in cases}) == 1)
+    return require(cases, lambda cases: len(cases) >= 1 and len({len(case["points"]) for case in cases}) == 1)
 
 
-class Doubt(Explorable):
+class Doubt(InteractiveFigure):
     """A trained network of one input asked many times, each time with the statistics of another training batch.
 
     A pass draws ``batch_size`` of the training points without replacement, and normalises each hidden unit with
@@ -118,7 +118,6 @@ class Doubt(Explorable):
         ValueError: batch_size must be a whole number, at least 2, but got batch_size=1; try 32
     """
 
-    _esm, _css = drawing("doubt")
     alt = traitlets.Unicode(
         "Interactive figure: many passes of one trained network with one input, each with the statistics of another "
         "random training batch, and their mean with a band of two standard deviations. Smaller batches widen the band; "

@@ -1,25 +1,26 @@
 """Chapter 3's interactive figure: one unit's batch cut into ghosts, and one example's output among changing company."""
 
-import math
-import operator
-
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import (
+    Checked,
+    InteractiveFigure,
+    array,
+    description,
+    divisors,
+    eps_trait,
+    listed,
+    require_index,
+    whole,
+)
 
 # 32 values with a longer tail upwards, as a hidden unit's often have.
 _RANKS = (np.arange(32) * 13 % 32 + 0.5) / 32
 _BATCH = (0.4 + np.log(_RANKS / (1 - _RANKS)) / 2 + 0.6 * _RANKS**2).round(2).tolist()
 
 
-def _batch(values) -> list[float]:
-    batch = np.asarray(values, dtype=float)
-    fits = batch.ndim == 1 and len(batch) >= 4 and len(batch) % 2 == 0
-    return only(batch.tolist(), lambda batch: fits and all(map(math.isfinite, batch)))
-
-
-class Ghosts(Explorable):
+class Ghosts(InteractiveFigure):
     """A batch of one hidden unit's values, cut into ghosts: shuffle it, and see how one output depends on its company.
 
     Each ghost of ``ghost_size`` neighbours has a mean m and a standard deviation s of its own::
@@ -53,17 +54,21 @@ class Ghosts(Explorable):
         ValueError: ghost_size must divide the 32 values, but got ghost_size=5; try 2, 4, 8, 16 or 32
     """
 
-    _esm, _css = drawing("ghosts")
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: one hidden unit's values for a batch of examples, cut into ghosts that each have a mean "
         "and a standard deviation of their own, and the outputs. Shuffling the batch gives one example other company "
         "and moves its output; a track of 500 shuffles widens as ghosts get smaller."
-    ).tag(sync=True)
-    values = Checked(_BATCH, _batch, "an even number of finite values, at least 4", "take one unit's column, h[:64, 0]")
-    ghost_size = Checked(8, number(2, kind=operator.index), "a whole number, at least 2", "take a divisor of the batch")
-    followed = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "count the examples from 0")
-    shuffle = Checked(0, number(0, 500, kind=operator.index), "a whole number from 0 to 500", "0 is unshuffled")
-    eps = Checked(1e-5, number(1e-300), "finite and above 0", "torch takes 1e-5")
+    )
+    values = Checked(
+        _BATCH,
+        array(1, lambda count: count >= 4 and count % 2 == 0),
+        "an even number of finite values, at least 4",
+        "take one unit's column, h[:64, 0]",
+    )
+    ghost_size = whole(8, low=2, fix="take a divisor of the batch")
+    followed = whole(0, low=0, fix="count the examples from 0")
+    shuffle = whole(0, low=0, high=500, fix="0 is unshuffled")
+    eps = eps_trait()
 
     def __init__(self, **traits) -> None:
         if "values" in traits and "ghost_size" not in traits:  # a batch of another size: one ghost always fits
@@ -77,14 +82,9 @@ class Ghosts(Explorable):
         state[proposal["trait"].name] = proposal["value"]
         size = len(state["values"])
         if size % state["ghost_size"]:
-            *few, last = [str(divisor) for divisor in range(2, size + 1) if size % divisor == 0]
             raise ValueError(
                 f"ghost_size must divide the {size} values, but got ghost_size={state['ghost_size']}; "
-                f"try {', '.join(few)} or {last}"
+                f"try {listed(divisors(size, least=2))}"
             )
-        if state["followed"] >= size:
-            raise ValueError(
-                f"followed must be less than the number of values, but got followed={state['followed']} "
-                f"for {size} values; count from 0"
-            )
+        require_index("followed", state["followed"], size, "values")
         return proposal["value"]

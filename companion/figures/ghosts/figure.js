@@ -1,37 +1,16 @@
 // One hidden unit's batch cut into ghosts: how much does one example's output depend on its company?
 //
-// 1 the arithmetic, 2 the words, 3 the drawing, 4 the figure that ties them together.
-// `state` holds the traits of the Python class Ghosts; a place is where an example stands after the shuffle.
+// 1 the arithmetic, 2 the words, 3 the drawing. A place is where an example stands after the shuffle.
 
-const TRAITS = ["values", "ghost_size", "followed", "shuffle", "eps"];
 const SHUFFLES = 500;
 const BIN = 0.1; // width of the track's bars, in units of the output
 const SEEN = 0.005; // a smaller move would be written as 0.00
 
 // ---------------------------------------------------------------------------------------------- 1 the arithmetic
 
-const sum = values => values.reduce((total, value) => total + value, 0);
-
-/** Mean and standard deviation. */
-function moments(values) {
-  const m = sum(values) / values.length;
-  return { m, s: Math.sqrt(sum(values.map(value => (value - m) ** 2)) / values.length) };
-}
-
-/** Numbers from 0 to 1 that a seed fixes (mulberry32). */
-function generator(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** Which example stands at each place in shuffle number `shuffle`; number 0 is no shuffle. */
 export function order(count, shuffle) {
-  const places = Array.from({ length: count }, (_, i) => i);
+  const places = range(count);
   if (shuffle === 0) return places;
   const draw = generator(shuffle);
   for (let last = count - 1; last > 0; last--) {
@@ -45,25 +24,21 @@ export function order(count, shuffle) {
 export function compute({ values, ghost_size, shuffle, eps }) {
   const examples = order(values.length, shuffle);
   const inputs = examples.map(example => values[example]);
-  const ghosts = [];
-  for (let first = 0; first < inputs.length; first += ghost_size) {
-    ghosts.push(moments(inputs.slice(first, first + ghost_size)));
-  }
-  const outputs = inputs.map((h, place) => {
-    const { m, s } = ghosts[Math.floor(place / ghost_size)];
-    return (h - m) / Math.sqrt(s * s + eps);
-  });
+  const ghosts = range(values.length / ghost_size).map(ghost =>
+    moments(inputs.slice(ghost * ghost_size, (ghost + 1) * ghost_size)),
+  );
+  const outputs = inputs.map((h, place) => normalized(h, ghosts[Math.floor(place / ghost_size)], eps));
   return { examples, inputs, ghosts, outputs };
 }
 
 /** The followed example's output in each of the 500 shuffles. */
 export function track({ values, ghost_size, followed, eps }) {
-  return Array.from({ length: SHUFFLES }, (_, i) => {
+  return range(SHUFFLES).map(i => {
     const examples = order(values.length, i + 1);
     const place = examples.indexOf(followed);
     const first = place - (place % ghost_size);
-    const { m, s } = moments(examples.slice(first, first + ghost_size).map(example => values[example]));
-    return (values[followed] - m) / Math.sqrt(s * s + eps);
+    const company = examples.slice(first, first + ghost_size).map(example => values[example]);
+    return normalized(values[followed], moments(company), eps);
   });
 }
 
@@ -73,12 +48,12 @@ export function track({ values, ghost_size, followed, eps }) {
 function sentence({ values, ghost_size }, out, before) {
   const ghosts = values.length / ghost_size;
   if (before !== null) {
-    const stays = Math.abs(out - before) < SEEN;
-    return `${ghosts === 1 ? "Another order" : "New company"}: the output went from ${show(before)} to ${show(out)}` +
-      `${stays ? ", so it stayed." : "."}`;
+    const stays = Math.abs(out - before) < SEEN ? ", so it stayed" : "";
+    const what = ghosts === 1 ? "Another order" : "New company";
+    return `${what}: the output went from ${show(before)} to ${show(out)}${stays}.`;
   }
-  return ghosts === 1 ? `All ${ghost_size} examples share one mean and one deviation.`
-    : `${ghosts} ghosts of ${ghost_size}: each has a mean and a deviation of its own.`;
+  if (ghosts === 1) return `All ${ghost_size} examples share one mean and one deviation.`;
+  return `${ghosts} ghosts of ${ghost_size}: each has a mean and a deviation of its own.`;
 }
 
 function remark({ values, ghost_size }, spread) {
@@ -89,161 +64,101 @@ function remark({ values, ghost_size }, spread) {
 
 // ------------------------------------------------------------------------------------------------- 3 the drawing
 
-const LEFT = 30; // numbers of the vertical axes
-const RIGHT = 8;
-const PANEL = 118; // height of the two panels of dots
-const TITLE = 24; // above each panel
-const TRACK = 84; // height of the track
-
-/** Rounder numbers for an axis from `low` to `high`. */
-function ticks(low, high) {
-  const step = [0.5, 1, 2, 5, 10, 20, 50].find(size => (high - low) / size <= 6) ?? (high - low) / 4;
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
+/** Values by place as dots, with a band of m ± s and a line at m for each ghost. */
+function dots(name, box, title, values, ghosts, mine) {
+  const size = values.length / ghosts.length;
+  const slot = box.x(1) - box.x(0);
+  const [inset, radius] = [Math.min(2, 0.12 * size * slot), clamp(0.36 * slot, 1.5, 4)];
+  const band = ({ m, s }, ghost) => {
+    const [x, width, own] = [box.x(ghost * size) + inset, size * slot - 2 * inset, ghost === Math.floor(mine / size)];
+    const [y, height] = [box.y(m + s), Math.max(0, box.y(m - s) - box.y(m + s))];
+    return [
+      el("rect.fig-band", { "data-mine": own, "data-m": m, "data-s": s, x, y, width, height }),
+      el("path.fig-mean", { "data-mine": own, d: `M${x} ${box.y(m)}h${width}` }),
+    ];
+  };
+  const dot = place => {
+    const own = place === mine;
+    const spot = { cx: box.x(place + 0.5), cy: box.y(values[place]), r: own ? radius + 2 : radius };
+    const kind = own ? "fig-you" : null;
+    return el("circle.fig-dot", { class: kind, "data-place": place, "data-value": values[place], ...spot });
+  };
+  const others = range(values.length).filter(place => place !== mine);
+  // the followed one last, on top
+  return el(`g.gh-${name}`, {}, box.title(title), box.rows(), ghosts.map(band), others.map(dot), dot(mine));
 }
 
-/** A panel of dots: one a place, a band of m ± s and a line at m for each ghost. */
-function panel(svg, name) {
-  const layer = add(svg, "g", { class: `gh-${name}` });
-  const title = add(layer, "text", { class: "gh-title" });
-  const axis = add(layer, "g");
-  const bands = add(layer, "g");
-  const dots = add(layer, "g");
-
-  return function draw({ top, width, heading, range, values, ghosts, size, mine }) {
-    const [low, high] = range;
-    const slot = (width - LEFT - RIGHT) / values.length;
-    const x = place => LEFT + (place + 0.5) * slot;
-    const y = value => top + TITLE + ((high - value) / (high - low)) * PANEL;
-    title.textContent = heading;
-    set(title, { x: LEFT, y: top + 14 });
-    for (const part of [axis, bands, dots]) part.replaceChildren();
-    for (const value of ticks(low, high)) {
-      add(axis, "path", { class: "gh-grid", d: `M${LEFT} ${y(value)}H${width - RIGHT}` });
-      add(axis, "text", { class: "gh-number", x: LEFT - 5, y: y(value) + 4 }, show(value, value % 1 ? 1 : 0));
-    }
-    ghosts.forEach(({ m, s }, number) => {
-      const start = LEFT + number * size * slot;
-      const own = String(number === Math.floor(mine / size));
-      const inset = Math.min(2, 0.12 * size * slot);
-      add(bands, "rect", { class: "gh-band", "data-mine": own, "data-m": m, "data-s": s, x: start + inset,
-        width: size * slot - 2 * inset, y: y(m + s), height: Math.max(0, y(m - s) - y(m + s)) });
-      add(bands, "path", { class: "gh-mean", "data-mine": own, d: `M${start + inset} ${y(m)}h${size * slot - 2 * inset}` });
-    });
-    const radius = clamp(0.36 * slot, 1.5, 4);
-    const places = values.map((_, place) => place).filter(place => place !== mine);
-    for (const place of [...places, mine]) { // the followed one last, on top
-      add(dots, "circle", { class: "gh-dot", "data-mine": String(place === mine), "data-place": place,
-        "data-value": values[place], cx: x(place), cy: y(values[place]), r: place === mine ? radius + 2 : radius });
-    }
-    return top + TITLE + PANEL;
-  };
-}
-
-/** The track: how often the followed output fell where, and where it is now. */
-function record(svg) {
-  const layer = add(svg, "g", { class: "gh-track" });
-  const title = add(layer, "text", { class: "gh-title" });
-  const base = add(layer, "path", { class: "gh-base" });
-  const numbers = add(layer, "g");
-  const bars = add(layer, "g");
-  const now = add(layer, "path", { class: "gh-now" });
-
-  return function draw({ top, width, heading, limit, outputs, out }) {
-    const x = value => LEFT + ((value + limit) / (2 * limit)) * (width - LEFT - RIGHT);
-    const floor = top + TITLE + TRACK;
-    const counts = new Map();
-    for (const value of outputs) {
-      const bin = Math.round(value / BIN);
-      counts.set(bin, (counts.get(bin) ?? 0) + 1);
-    }
-    const most = Math.max(...counts.values());
-    title.textContent = heading;
-    set(title, { x: LEFT, y: top + 14 });
-    set(base, { d: `M${LEFT} ${floor}H${width - RIGHT}` });
-    numbers.replaceChildren();
-    bars.replaceChildren();
-    for (const value of ticks(-limit, limit)) {
-      add(numbers, "text", { class: "gh-below", x: x(value), y: floor + 16 }, show(value, value % 1 ? 1 : 0));
-    }
-    for (const [bin, count] of counts) {
-      const [from, to] = [x((bin - 0.5) * BIN), x((bin + 0.5) * BIN)];
-      const height = (TRACK * count) / most;
-      add(bars, "rect", { class: "gh-bar", "data-count": count, "data-bin": bin, x: from + 0.4,
-        width: Math.max(1, to - from - 0.8), y: floor - height, height });
-    }
-    set(now, { d: `M${x(out)} ${floor + 3}V${floor - TRACK - 2}` });
-    return floor + 22;
-  };
-}
-
-// -------------------------------------------------------------------------------------------------- 4 the figure
-
-function build({ root, change, state, reset }) {
-  const divisors = () => {
-    const count = state().values.length;
-    return Array.from({ length: count - 1 }, (_, i) => i + 2).filter(size => count % size === 0);
-  };
-  let out = null; // the followed output on screen
-
-  const bar = add(root, "div", { class: "ex-bar" });
-  button(bar, { class: "ex-button gh-shuffle" }, "shuffle the batch", () => {
-    change({ shuffle: (state().shuffle % SHUFFLES) + 1 }, { move: { before: out } });
+/** How often the followed output fell where, and where it is now. */
+function record(box, outputs, out) {
+  const counts = new Map();
+  for (const value of outputs) {
+    const bin = Math.round(value / BIN);
+    counts.set(bin, (counts.get(bin) ?? 0) + 1);
+  }
+  const most = Math.max(...counts.values());
+  const bars = [...counts].map(([bin, count]) => {
+    const [from, to] = [(bin - 0.5) * BIN, (bin + 0.5) * BIN].map(box.x);
+    const height = ((box.bottom - box.top) * count) / most;
+    const place = { x: from + 0.4, width: Math.max(1, to - from - 0.8), y: box.bottom - height, height };
+    return el("rect.gh-bar", { key: bin, "data-count": count, "data-bin": bin, ...place });
   });
-  button(bar, {}, "reset", reset);
-  const svg = add(root, "svg", { role: "img" });
-  const panels = { in: panel(svg, "in"), out: panel(svg, "out") };
-  const past = record(svg);
-  const say = words(root);
-  const sliders = add(root, "div", { class: "ex-sliders" });
-  const turn = slider(sliders, {
-    trait: "ghost_size", symbol: "g", name: "examples in a ghost", min: 0, max: 1, text: k => String(divisors()[k]),
-  }, k => change({ ghost_size: divisors()[k] }));
-  const pick = slider(sliders, {
-    trait: "followed", name: "example followed", min: 1, max: 2, text: x => show(x, 0),
-  }, value => change({ followed: value - 1 }));
-  const numbers = add(root, "div", { class: "ex-numbers" });
-  const cells = {
-    ghost: readout(numbers, "its ghost", { m: "m", s: "s" }),
-    followed: readout(numbers, "the one followed", { h: "h", out: "out" }),
-    past: readout(numbers, `out, ${SHUFFLES} shuffles`, { mean: "mean", spread: "s.d." }),
-  };
-
-  return function update(now, { width, last }) {
-    const { examples, inputs, ghosts, outputs } = compute(now);
-    const mine = examples.indexOf(now.followed);
-    const seen = track(now);
-    const { m: mean, s: spread } = moments(seen);
-    out = outputs[mine];
-    const sizes = divisors();
-    turn(sizes.indexOf(now.ghost_size), sizes.length - 1);
-    pick(now.followed + 1, now.values.length);
-
-    const [least, most] = [Math.min(...inputs), Math.max(...inputs)];
-    const room = 0.06 * (most - least) || 1;
-    const limit = 0.15 + Math.max(3, ...[...outputs, ...seen].map(Math.abs));
-    const plain = ghosts.map(({ s }) => ({ m: 0, s: s / Math.sqrt(s * s + now.eps) }));
-    const shared = { width, size: now.ghost_size, mine };
-    let top = panels.in({ ...shared, top: 2, heading: "in: h, side by side in ghosts", values: inputs, ghosts,
-      range: [least - room, most + room] });
-    top = panels.out({ ...shared, top: top + 6, heading: "out: (h − m) / √(s² + ε)", values: outputs, ghosts: plain,
-      range: [-limit, limit] });
-    const height = past({ width, top: top + 6, heading: `out of the one followed, in ${SHUFFLES} shuffles`, limit,
-      outputs: seen, out });
-    set(svg, { width, height, viewBox: `0 0 ${width} ${height}`,
-      "aria-label": `${plural(ghosts.length, "ghost")} of ${now.ghost_size}. The followed example's output is ` +
-        `${show(out)}; over ${SHUFFLES} shuffles its mean is ${show(mean)} and its spread ${show(spread)}.` });
-
-    const ghost = ghosts[Math.floor(mine / now.ghost_size)];
-    cells.ghost.m.textContent = show(ghost.m);
-    cells.ghost.s.textContent = show(ghost.s);
-    cells.followed.h.textContent = show(inputs[mine]);
-    cells.followed.out.textContent = show(out);
-    cells.past.mean.textContent = show(mean);
-    cells.past.spread.textContent = show(spread);
-    cells.followed.cell.classList.add("gh-yours");
-    say(sentence(now, out, last ? last.before : null), remark(now, spread));
-  };
+  return [
+    box.title(`out of the one followed, in ${SHUFFLES} shuffles`),
+    el("path.fig-base", { d: `M${box.left} ${box.bottom}H${box.right}` }),
+    box.columns(),
+    bars,
+    el("path.gh-now", { d: `M${box.x(out)} ${box.bottom + 3}V${box.top - 2}` }),
+  ];
 }
 
-export default explorable("ghosts", TRAITS, build);
+function picture(state, context, { examples, inputs, ghosts, outputs }, seen) {
+  const mine = examples.indexOf(state.followed);
+  const [least, most] = [Math.min(...inputs), Math.max(...inputs)];
+  const space = 0.06 * (most - least) || 1;
+  const limit = 0.15 + Math.max(3, ...[...outputs, ...seen].map(Math.abs));
+  const [input, output, places] = [
+    [least - space, most + space],
+    [-limit, limit],
+    [0, inputs.length],
+  ];
+  const left = room(context, [...ticks(...input), ...ticks(...output)]);
+  const box = (top, height, x, y) => panel({ left, right: context.width - 8, top, bottom: top + height, x, y });
+  const after = ghosts.map(({ s }) => ({ m: 0, s: normalized(s, { m: 0, s }, state.eps) }));
+  const { m: mean, s: spread } = moments(seen);
+  const label =
+    `${plural(ghosts.length, "ghost")} of ${state.ghost_size}. The followed example's output is ${show(outputs[mine])}; ` +
+    `over ${SHUFFLES} shuffles its mean is ${show(mean)} and its spread ${show(spread)}.`;
+  return drawing(
+    context,
+    { height: 428, label },
+    dots("in", box(26, 118, places, input), "in: h, side by side in ghosts", inputs, ghosts, mine),
+    dots("out", box(174, 118, places, output), "out: (h − m) / √(s² + ε)", outputs, after, mine),
+    record(box(322, 84, output, [0, 1]), seen, outputs[mine]),
+  );
+}
+
+function view(state, context) {
+  const { values, ghost_size: size, followed, shuffle } = state;
+  const [result, seen] = [compute(state), track(state)];
+  const place = result.examples.indexOf(followed);
+  const [ghost, out] = [result.ghosts[Math.floor(place / size)], result.outputs[place]];
+  const { m: mean, s: spread } = moments(seen);
+  const again = () => context.change({ shuffle: (shuffle % SHUFFLES) + 1 }, { move: { before: out } });
+  const [sizes, examples] = [divisors(values.length, 2), range(values.length)];
+  return [
+    controls(context, {}, button("shuffle the batch", again)),
+    picture(state, context, result, seen),
+    words(sentence(state, out, context.last?.before ?? null), remark(state, spread)),
+    sliders(
+      pick(context, { trait: "ghost_size", symbol: "g", name: "examples in a ghost", values: sizes }),
+      pick(context, { trait: "followed", name: "example followed", values: examples, text: i => i + 1 }),
+    ),
+    readouts(
+      ["its ghost", { m: show(ghost.m), s: show(ghost.s) }],
+      ["the one followed", { h: show(values[followed]), out: show(out) }, "fig-yours"],
+      [`out, ${SHUFFLES} shuffles`, { mean: show(mean), spread: ["s.d.", show(spread)] }],
+    ),
+  ];
+}
+
+export default figure({ view });

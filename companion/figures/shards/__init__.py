@@ -5,20 +5,20 @@ import operator
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 MOST = 4  # machines
 
 
 def _batch(values) -> list[float]:
-    return only([number()(value) for value in values], lambda batch: len(batch) >= 2 * MOST)
+    return require([number()(value) for value in values], lambda batch: len(batch) >= 2 * MOST)
 
 
 def _drifts(values) -> list[float]:
-    return only([number()(value) for value in values], lambda drifts: len(drifts) == MOST)
+    return require([number()(value) for value in values], lambda drifts: len(drifts) == MOST)
 
 
-class Shards(Explorable):
+class Shards(InteractiveFigure):
     """One unit's values on one to four machines: whose mean and standard deviation normalize them?
 
     With ``"local"`` each machine takes m and s of its own examples, with ``"sync"`` those of all::
@@ -50,7 +50,6 @@ class Shards(Explorable):
         ValueError: machines must be a whole number from 1 to 4, but got machines=5; start with 2
     """
 
-    _esm, _css = drawing("shards")
     alt = traitlets.Unicode(
         "Interactive figure: the values of one unit lie on one to four machines, a row for each. Below, their "
         "normalized outputs, beside rings where one machine that holds all would put them. With statistics of each "
@@ -88,6 +87,6 @@ class Shards(Explorable):
         "take one unit's column, h[:24, 0]",
     )
     machines = Checked(2, number(1, MOST, kind=operator.index), f"a whole number from 1 to {MOST}", "start with 2")
-    norm = Checked("local", lambda norm: only(norm, ("local", "sync").__contains__), "'local' or 'sync'", "take one")
+    norm = Checked("local", lambda norm: require(norm, ("local", "sync").__contains__), "'local' or 'sync'", "take one")
     drifts = Checked([-1.0, 1.4, 0.4, -0.6], _drifts, f"{MOST} finite numbers", "one for each machine, used or not")
     eps = Checked(1e-5, number(math.ulp(0.0)), "finite and above 0", "torch takes 1e-5")

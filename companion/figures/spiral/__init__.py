@@ -5,15 +5,15 @@ import operator
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 
 def _start(start) -> list[float]:
     x, y = (number(-100, 100)(place) for place in start)
-    return only([x, y], lambda start: math.hypot(*start) >= 0.01)
+    return require([x, y], lambda start: math.hypot(*start) >= 0.01)
 
 
-class Spiral(Explorable):
+class Spiral(InteractiveFigure):
     """Gradient descent on a loss that knows only the angle of its two weights w: drag the start.
 
     The loss is the same all along a ray, and the gradient is at right angles to w::
@@ -47,7 +47,6 @@ class Spiral(Explorable):
         ValueError: start must be two finite numbers, not both zero, but got start=[0, 0]; try [-0.9, 0.3]
     """
 
-    _esm, _css = drawing("spiral")
     alt = traitlets.Unicode(
         "Interactive figure: a plane of two weights, coloured by a loss that is constant along every ray from the "
         "origin. Gradient descent walks from a start that can be dragged; charts show angle, length and effective "
@@ -59,13 +58,13 @@ class Spiral(Explorable):
     decay = Checked(0.1, number(0, 0.4), "a number from 0 to 0.4", "try 0.1")
     mode = Checked(
         "constant",
-        lambda mode: only(mode, ("constant", "decay", "growing").__contains__),
+        lambda mode: require(mode, ("constant", "decay", "growing").__contains__),
         "'constant', 'decay' or 'growing'",
         "take one",
     )
     steps = Checked(
         60,
-        lambda steps: only(operator.index(steps), range(1, 201).__contains__),
+        lambda steps: require(operator.index(steps), range(1, 201).__contains__),
         "a whole number from 1 to 200",
         "try 60",
     )

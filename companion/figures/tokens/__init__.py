@@ -5,15 +5,15 @@ import sys
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 
 def _table(values) -> list[list[float]]:
     rows = [[number()(value) for value in row] for row in values]
-    return only(rows, lambda rows: len(rows) >= 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) >= 2)
+    return require(rows, lambda rows: len(rows) >= 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) >= 2)
 
 
-class Tokens(Explorable):
+class Tokens(InteractiveFigure):
     """One sequence under layer norm: change one entry or one token, and see which outputs move.
 
     The chosen token h, a column of ``values``, is multiplied by ``factor``; then ``push`` is added to its entry in the
@@ -49,7 +49,6 @@ class Tokens(Explorable):
 give one list of positions a channel
     """
 
-    _esm, _css = drawing("tokens")
     alt = traitlets.Unicode(
         "Interactive figure: a sequence as two tables of channels by tokens, before and after layer norm. With one "
         "mean and variance for channels and positions together, a change in one token moves the outputs of all; with "
@@ -69,7 +68,7 @@ give one list of positions a channel
         "give one list of positions a channel",
     )
     scheme = Checked(
-        "sequence", lambda name: only(name, ("token", "sequence").__contains__), "'token' or 'sequence'", "take one"
+        "sequence", lambda name: require(name, ("token", "sequence").__contains__), "'token' or 'sequence'", "take one"
     )
     channel = Checked(1, number(0, kind=operator.index), "a whole number, at least 0", "0 is the first channel")
     position = Checked(4, number(0, kind=operator.index), "a whole number, at least 0", "0 is the first token")

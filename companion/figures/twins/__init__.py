@@ -1,12 +1,11 @@
 """Chapter 10's interactive figure: weight decay, and a learning rate that grows instead."""
 
 import math
-import operator
 
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, array, description, eps_trait, flag, real, require, whole
 
 
 def _start() -> tuple[np.ndarray, np.ndarray]:
@@ -23,24 +22,11 @@ POINTS, UNITS = _start()
 
 
 def _points(values) -> list:
-    points = np.asarray(values, dtype=float)
-    fits = points.ndim == 2 and points.shape[1] == 3 and len(points) >= 2
-    return only(
-        points.tolist(), lambda _: fits and np.isfinite(points).all() and np.isin(points[:, 2], (0, 1, 2)).all()
-    )
+    points = array(2, lambda count, columns: count >= 2 and columns == 3)(values)
+    return require(points, lambda points: all(point[2] in (0, 1, 2) for point in points))
 
 
-def _units(values) -> list:
-    units = np.asarray(values, dtype=float)
-    fits = units.ndim == 2 and units.shape[1] == 5 and len(units) >= 1
-    return only(units.tolist(), lambda _: fits and bool(np.isfinite(units).all()))
-
-
-def _flag(default: bool, fix: str) -> Checked:
-    return Checked(default, lambda value: only(value, (True, False).__contains__), "True or False", fix)
-
-
-class Twins(Explorable):
+class Twins(InteractiveFigure):
     """A small network trained twice: with weight decay λ and rate η, and without, with a rate that grows.
 
     The twin's rate is η α^(-2t-1) with α² − (1 + μ − λη) α + μ = 0. While the five conditions of the derivation
@@ -74,23 +60,27 @@ class Twins(Explorable):
         ValueError: eps must be a finite number, at least 0, but got eps=-1; 0 keeps the two runs together
     """
 
-    _esm, _css = drawing("twins")
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: training losses of a small network with weight decay and of its twin, which has none, and "
         "whose learning rate grows, and the difference of their outputs. The two agree to rounding as long as five "
         "conditions hold, four of which can be switched off, and part if one of them does not."
-    ).tag(sync=True)
+    )
     points = Checked(POINTS, _points, "rows of x, y and a class from 0 to 2, at least 2", "give three numbers a point")
-    units = Checked(UNITS, _units, "rows of 5 finite numbers, at least 1", "give 2 weights in and 3 weights out a unit")
-    learning_rate = Checked(0.5, number(1e-6), "a finite number, at least 1e-6", "try 0.5")
-    momentum = Checked(0.9, number(0, 0.99), "a number from 0 to 0.99", "try 0.9")
-    weight_decay = Checked(0.004, number(0), "a finite number, at least 0", "try 0.004")
-    eps = Checked(0.0, number(0), "a finite number, at least 0", "0 keeps the two runs together")
-    steps = Checked(300, number(1, 5000, operator.index), "a whole number from 1 to 5000", "try 300")
-    normalized = _flag(True, "True keeps the two runs together")
-    pushed = _flag(True, "True keeps the two runs together")
-    last_fixed = _flag(True, "True keeps the two runs together")
-    affine_fixed = _flag(True, "True keeps the two runs together")
+    units = Checked(
+        UNITS,
+        array(2, lambda count, columns: count >= 1 and columns == 5),
+        "rows of 5 finite numbers, at least 1",
+        "give 2 weights in and 3 weights out a unit",
+    )
+    learning_rate = real(0.5, low=1e-6, fix="try 0.5")
+    momentum = real(0.9, low=0, high=0.99, fix="try 0.9")
+    weight_decay = real(0.004, low=0, fix="try 0.004")
+    eps = eps_trait(0.0, fix="0 keeps the two runs together")
+    steps = whole(300, low=1, high=5000, fix="try 300")
+    normalized = flag(True, fix="True keeps the two runs together")
+    pushed = flag(True, fix="True keeps the two runs together")
+    last_fixed = flag(True, fix="True keeps the two runs together")
+    affine_fixed = flag(True, fix="True keeps the two runs together")
 
     @traitlets.validate("learning_rate", "momentum", "weight_decay")
     def _real(self, proposal) -> float:

@@ -4,18 +4,18 @@ import math
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 
 def _point(values) -> list[float]:
-    return only([number()(value) for value in values], lambda point: len(point) == 2)
+    return require([number()(value) for value in values], lambda point: len(point) == 2)
 
 
 def _direction(values) -> list[float]:
-    return only(_point(values), lambda v: math.hypot(*v) > 0)
+    return require(_point(values), lambda v: math.hypot(*v) > 0)
 
 
-class WeightSplit(Explorable):
+class WeightSplit(InteractiveFigure):
     """Weight norm in the plane: drag v or the target, take gradient steps, and see that v only gets longer.
 
     The loss L pulls w to the target, and plain gradient descent goes down by v and g::
@@ -48,7 +48,6 @@ class WeightSplit(Explorable):
         ValueError: v must be two finite numbers, not both 0, but got v=[0, 0]; 0 has no direction
     """
 
-    _esm, _css = drawing("weight_split")
     alt = traitlets.Unicode(
         "Interactive figure: a plane with an arrow v, a circle of radius g, and the weight w where they meet. The "
         "gradient at w is split into a part along v, which changes g, and a part across v, which turns v. A step "
@@ -58,5 +57,5 @@ class WeightSplit(Explorable):
     g = Checked(1.5, number(), "a finite number", "1 is a length")
     target = Checked([1.4, 1.7], _point, "two finite numbers", "give x and y")
     rate = Checked(0.2, number(0), "a finite number, at least 0", "try 0.2")
-    learns = Checked("both", lambda learns: only(learns, ("both", "v").__contains__), "'both' or 'v'", "take one")
+    learns = Checked("both", lambda learns: require(learns, ("both", "v").__contains__), "'both' or 'v'", "take one")
     path = Checked([], lambda path: [_point(point) for point in path], "a list of points", "[] starts anew")

@@ -6,17 +6,17 @@ import sys
 
 import traitlets
 
-from companion.figures.base import Checked, Explorable, drawing, number, only
+from companion.figures.base import Checked, InteractiveFigure, number, require
 
 
 def _block(values) -> list[list[list[float]]]:
     block = [[[number()(value) for value in strip] for strip in row] for row in values]
     counts = {(len(row), len(strip)) for row in block for strip in row}
-    return only(block, lambda block: len(counts) == 1 and min(counts.pop()) > 0 and all(block))
+    return require(block, lambda block: len(counts) == 1 and min(counts.pop()) > 0 and all(block))
 
 
 def _entry(entry) -> list[int]:
-    return only([number(0, kind=operator.index)(place) for place in entry], lambda entry: len(entry) == 3)
+    return require([number(0, kind=operator.index)(place) for place in entry], lambda entry: len(entry) == 3)
 
 
 def _made_up() -> list[list[list[float]]]:
@@ -28,7 +28,7 @@ def _made_up() -> list[list[list[float]]]:
     ]
 
 
-class WhoShares(Explorable):
+class WhoShares(InteractiveFigure):
     """A block of examples × channels × positions: choose who shares, and see who moves with whom.
 
     In each group of ``examples`` × ``channels`` × all positions, with its mean m and standard deviation s::
@@ -60,7 +60,6 @@ class WhoShares(Explorable):
         ValueError: examples must divide the 6 examples of values, but got examples=4; take 1, 2, 3 or 6
     """
 
-    _esm, _css = drawing("who_shares")
     alt = traitlets.Unicode(
         "Interactive figure: a block of examples by channels, each a tile of positions, before and after "
         "normalization. Two sliders say how many examples and how many channels share a mean and a variance; the "

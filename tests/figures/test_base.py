@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from companion.figures import BatchMates
-from companion.figures import base as explore
-from companion.figures.base import Explorable
+from companion.figures import BatchMates, base
+from companion.figures.base import InteractiveFigure
 from companion.show import SCHEMES
 
 PAGE = "text/html"
@@ -73,7 +72,7 @@ def test_page_holds_the_state_at_the_time_of_display():
 
 
 def test_text_cannot_end_the_script():
-    class Quoted(Explorable):
+    class Quoted(InteractiveFigure):
         _esm = "export default { render() {} }"
 
     html = page(Quoted(alt='</script><b title="x">'))
@@ -82,7 +81,7 @@ def test_text_cannot_end_the_script():
 
 
 def test_a_subclass_needs_only_a_drawing():
-    class Minimal(Explorable):
+    class Minimal(InteractiveFigure):
         _esm = "export default { render({ el }) { el.textContent = 'seen'; } }"
 
     assert repr(Minimal()) == "Minimal()"
@@ -100,7 +99,7 @@ def test_values_that_are_no_batch(values):
     [
         ("gamma", float("nan")),
         ("delta", "much"),
-        ("eps", 0),
+        ("eps", -1e-9),
         ("eps", float("inf")),
         ("momentum", 1.1),
         ("momentum", -0.1),
@@ -133,6 +132,6 @@ def test_figures_do_not_share_their_default_batch():
 
 
 def test_schemes_have_the_colours_of_the_still_figures():
-    light = Path(explore.__file__).with_name("kit.css").read_text(encoding="utf-8").split("}")[0]
+    light = Path(base.__file__).with_name("kit").joinpath("kit.css").read_text(encoding="utf-8").split("}")[0]
     colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", light))
     assert {name: colors[name] for name in SCHEMES} == {name: scheme.color.lower() for name, scheme in SCHEMES.items()}

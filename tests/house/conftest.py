@@ -1,0 +1,3 @@
+"""The toy chapter is a chapter to be copied into a clone, not tests of this project."""
+
+collect_ignore = ["zebra"]
