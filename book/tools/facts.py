@@ -21,7 +21,7 @@ STUDIED = ("norms", "probes", "figures", "studies", "checks")  # lab and show se
 
 @dataclass(frozen=True)
 class Chapter:
-    """What a chapter's notebook says of itself."""
+    """Facts of a chapter, as its notebook states them."""
 
     name: str
     title: str

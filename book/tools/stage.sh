@@ -4,7 +4,13 @@ set -eu
 stages=_build/stages
 
 if [ $# -eq 0 ]; then
-    awk '{ printf "%6.1f minutes  %s\n", $2 / 60, $1; all += $2 } END { printf "%6.1f minutes  in all\n", all / 60 }' $stages
+    awk '
+        !($1 in taken) { names[++count] = $1 }
+        { taken[$1] += $2; all += $2 }
+        END {
+            for (i = 1; i <= count; i++) printf "%6.1f minutes  %s\n", taken[names[i]] / 60, names[i]
+            printf "%6.1f minutes  in all\n", all / 60
+        }' $stages
     exit
 fi
 name=$1

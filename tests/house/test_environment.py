@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name as canonical
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYTHON = shlex.quote(sys.executable)  # for a shell
 OWN = canonical(PROJECT["name"])
 LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
 PINS = {canonical(pin.name): pin for pin in map(Requirement, LINES)}
@@ -157,13 +159,13 @@ def test_missing_python_is_named_in_one_sentence(checkout):
 
 
 def test_missing_venv_module_is_named_in_one_sentence(checkout, tmp_path):
-    bare = fake_python(tmp_path, f'case "$2" in *ensurepip*) exit 1;; *) exec {sys.executable} "$@";; esac')
+    bare = fake_python(tmp_path, f'case "$2" in *ensurepip*) exit 1;; *) exec {PYTHON} "$@";; esac')
     (message,) = make_lab(checkout, bare)
     assert message.startswith(f"{bare} cannot make virtual environments:")
 
 
 def test_interrupted_install_is_taken_up_again(checkout, tmp_path, guard):
-    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 100000;; *) exec {sys.executable} "$@";; esac'
+    script = f'case "$*" in *"-m venv"*) echo started; exec sleep 100000;; *) exec {PYTHON} "$@";; esac'
     environment = {**os.environ, "MAKEFLAGS": ""}
     make = ["make", "lab", f"PYTHON={fake_python(tmp_path, script)}"]
     running = subprocess.Popen(make, cwd=checkout, env=environment, stdout=subprocess.PIPE, start_new_session=True)

@@ -1,7 +1,7 @@
 """Synchronised batch norm gives every worker what one process with the whole batch gets, and sends little for it."""
 
 import copy
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -108,16 +108,25 @@ def test_networks_side_by_side_are_each_what_they_are_alone(norm):
         assert_same(together[:, place], network(x))
 
 
+SPLITS = ["32", "16,16", "20,12", "11,11,10", "8,8,8,8", "20,6,4,2"]
+
+
+@cache
+def gradients(workers):
+    """What each of so many workers finds, for every split into as many shares: they are started once."""
+    splits = [split for split in SPLITS if split.count(",") + 1 == workers]
+    settings = ["--seeds", "100", "--shards", *splits, "--examples", "--steps", "0"]
+    return run_workers("companion.studies.sync_gradients", workers, settings)
+
+
 @slow
-@pytest.mark.parametrize("split", ["32", "16,16", "20,12", "11,11,10", "8,8,8,8", "20,6,4,2"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_one_to_four_workers_find_the_gradient_of_one_process(split):
-    settings = ["--seeds", "100", "--shards", split, "--examples", "--steps", "0"]
-    results = run_workers("companion.studies.sync_gradients", split.count(",") + 1, settings)
     x, y = sync_worker.drifting_batch(100)
     model = sync_worker.network(100, nn.BatchNorm1d)
     nn.functional.cross_entropy(model(x), y).backward()
     expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-    for found in results:
+    for found in gradients(split.count(",") + 1):
         assert_same(found["gradients"][f"{split} sync 100"]["gradient"], expected)
         miss = (found["gradients"][f"{split} local 100"]["gradient"] - expected).abs().max()
         assert (miss > 1e-3) == ("," in split)
