@@ -81,5 +81,6 @@ def trained(*modules: nn.Module) -> list[Tensor]:
 
 def norm(tensors: Iterable[Tensor | None]) -> float:
     """The length of several tensors together; None is zero."""
+    parts = (tensor.detach().to_dense() for tensor in tensors if tensor is not None)
     # float64, where the square of no float32 overflows
-    return hypot(*(torch.linalg.vector_norm(t.detach(), dtype=torch.float64) for t in tensors if t is not None))
+    return hypot(*(torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts))

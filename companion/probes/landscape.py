@@ -163,7 +163,7 @@ def gradient_shift(
 
 
 def _gradient(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    return list(torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True))
+    return [g.to_dense() for g in torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)]
 
 
 def _move(parameters: list[Tensor], direction: Sequence[Tensor], step: float) -> None:

@@ -82,7 +82,8 @@ def signal_propagation(
         >>> signals.names, signals.second_moment.tolist(), signals.across_batch.tolist()
         (('0', '1'), [9.0, 4.5], [9.0, 2.25])
     """
-    leaves = (module for module in model.modules() if not list(module.children()))
+    inner = "parametrizations"  # what computes a layer's weights is part of the layer
+    leaves = (module for name, module in model.named_modules() if inner not in name and {*module._modules} <= {inner})
     names = name_layers(model, leaves if layers is None else layers)
     called, rows, edges = [], [], []
 

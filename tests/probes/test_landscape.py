@@ -163,6 +163,17 @@ def test_parameters_that_the_loss_leaves_out_do_not_move():
     assert walk.smoothness.item() == pytest.approx(2, rel=1e-12)
 
 
+def test_sparse_gradients_are_gradients():
+    results = []
+    for sparse in (False, True):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Embedding(9, 3, sparse=sparse), nn.Linear(3, 2)).double()
+        loss = lambda model=model: model(torch.tensor([1, 4, 4])).square().sum()  # noqa: E731
+        results.append((loss_along(loss, model, [0.1, 0.2]), gradient_shift(loss, model, model[1], [model[0]], 0.1)))
+        results[-1] += (gradient_shift(loss, model, model[0], [model[1]], 0.1),)
+    assert str(results[0]) == str(results[1])
+
+
 def test_where_the_loss_is_not_finite_the_walk_says_infinity():
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.ones_(model.weight)

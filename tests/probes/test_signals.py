@@ -194,6 +194,15 @@ def test_attention_returns_several_tensors_and_its_inner_layer_is_not_called():
     assert signals.second_moment[0].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_layer_whose_weights_are_computed_is_one_layer():
+    # the weights that are computed on the way have as many rows as there are channels: no batch
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    signals = signal_propagation(lambda: model(x).sum(), model)
+    assert signals.names == ("0", "1", "2")
+    assert signals.second_moment[0].item() == pytest.approx(model[0](x).square().mean().item(), rel=1e-6)
+
+
 def test_squares_do_not_overflow_float32():
     model, x = nn.Linear(2, 2, bias=False), torch.eye(2) * 1e25
     nn.init.ones_(model.weight)
