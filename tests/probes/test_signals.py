@@ -203,6 +203,16 @@ def test_a_layer_whose_weights_are_computed_is_one_layer():
     assert signals.second_moment[0].item() == pytest.approx(model[0](x).square().mean().item(), rel=1e-6)
 
 
+def test_sparse_gradients_are_gradients():
+    results = []
+    for sparse in (False, True):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Embedding(9, 3, sparse=sparse), nn.Linear(3, 2)).double()
+        loss = lambda model=model: model(torch.tensor([1, 4, 4])).square().sum()  # noqa: E731
+        results.append(signal_propagation(loss, model))
+    assert str(results[0]) == str(results[1]) and results[0].parameter_gradient[0] > 0
+
+
 def test_squares_do_not_overflow_float32():
     model, x = nn.Linear(2, 2, bias=False), torch.eye(2) * 1e25
     nn.init.ones_(model.weight)
