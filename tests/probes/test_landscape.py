@@ -237,6 +237,12 @@ def test_small_rates_agree_with_the_mixed_second_derivative():
     assert gradient_shift(loss, model, model[3], model[:3], 1e-5).difference / 1e-5 == pytest.approx(expected, rel=1e-3)
 
 
+def test_dropout_masks_do_not_change_between_before_and_after():
+    model = nn.Sequential(nn.Linear(4, 30), nn.Dropout(0.5), nn.Linear(30, 3)).double()
+    shift = gradient_shift(loss_of(model), model, model[2], [model[0]], 1e-9)
+    assert shift.difference < 1e-6 < shift.gradient_norm  # other masks would change it by its own size
+
+
 def test_what_a_layer_shares_with_the_earlier_ones_stays():
     shared = nn.Linear(3, 3, bias=False).double()
     model = nn.Sequential(nn.Linear(3, 3, bias=False).double(), shared, nn.Tanh(), shared)
