@@ -72,7 +72,7 @@ def signal_propagation(
         torch's random state are left as they were, bit for bit.
 
     Source:
-        The three measures belong to UDL figure 11.6 and De and Smith (2020).
+        UDL figure 11.6; De and Smith (2020).
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU()).double()
