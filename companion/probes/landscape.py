@@ -101,9 +101,7 @@ def loss_along(
         direction = [-part for part in before] if direction is None else list(direction)
         length = norm(direction)
         if [d.shape for d in direction] != [p.shape for p in parameters] or not 0 < length < torch.inf:
-            raise ValueError(
-                f"direction must fit the parameters and not be zero, but got length {length}; pass another"
-            )
+            raise ValueError(f"direction must fit parameters and not be zero, but got length {length}; pass another")
         for step in steps.tolist():
             rewind()
             _move(parameters, direction, step)

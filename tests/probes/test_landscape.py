@@ -278,7 +278,7 @@ def test_a_direction_that_does_not_fit_or_goes_nowhere():
         [torch.ones(3), torch.full((1, 3), math.inf)],
     ]
     for direction in wrong:
-        with pytest.raises(ValueError, match="^direction must fit the parameters and not be zero, but got length "):
+        with pytest.raises(ValueError, match="^direction must fit parameters and not be zero, but got length "):
             loss_along(model, model, [0.1], direction)
     flat = nn.Linear(1, 1, bias=False)
     with pytest.raises(ValueError, match=r"^direction must fit .* not be zero, but got length 0\.0; "):
