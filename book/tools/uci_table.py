@@ -24,7 +24,7 @@ def put_into(page: Path, rows: list[dict]) -> None:
 
 
 def in_order(stored: dict[tuple[str, int], dict]) -> list[dict]:
-    """The rows by table, in the order of the settings, and by batch size."""
+    """Return the rows by table, in the order of the settings, and by batch size."""
     return [stored[key] for key in sorted(stored, key=lambda key: (list(SETTINGS).index(key[0]), key[1]))]
 
 

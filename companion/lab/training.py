@@ -35,7 +35,7 @@ class Fit:
 
     @property
     def diverged(self) -> dict[int, int]:
-        """Return the seeds that diverged, each with the first step whose loss was not finite."""
+        """The seeds that diverged, each with the first step whose loss was not finite."""
         finite = self.loss.isfinite()
         return {
             seed: int(finite[:, column].int().argmin())
@@ -144,8 +144,9 @@ def _side_by_side(data: Dataset | Sequence[Dataset], seeds: tuple[int, ...], dev
 
 def _check_sizes(steps: int, batch_size: int, data: Dataset) -> None:
     check_positive_int("steps", steps)
+    check_positive_int("batch_size", batch_size)
     examples = data.x.shape[1]
-    if not 1 <= batch_size <= examples:
+    if batch_size > examples:
         raise ValueError(
             f"batch_size must lie between 1 and the {examples} training examples of {data.name}, but got {batch_size}"
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def moments(x: Tensor, examples: int, channels: int) -> tuple[Tensor, Tensor]:
-    r"""Mean and biased variance of each group of ``examples`` x ``channels`` x all positions.
+    r"""Return mean and biased variance of each group of ``examples`` x ``channels`` x all positions.
 
     .. math:: m = \frac{1}{n} \sum_i x_i, \qquad s^2 = \frac{1}{n} \sum_i (x_i - m)^2
 

@@ -1,4 +1,4 @@
-"""What one measures on a network: any torch model and loss, not only ours."""
+"""Measurements on a network: any torch model and loss, not only ours."""
 
 from companion.probes.calibration import Reliability, interval_coverage, reliability
 from companion.probes.directions import effective_rate, radial_and_tangential
@@ -13,4 +13,10 @@ from companion.probes.scores import (
     mixture_log_likelihood,
     normalized_score,
 )
-from companion.probes.uncertainty import Classification, MonteCarloBatchNorm, Regression, mc_batch_norm
+from companion.probes.uncertainty import (
+    Classification,
+    MonteCarloBatchNorm,
+    Regression,
+    mc_batch_norm,
+    mc_batch_norm_by_loop,
+)
