@@ -16,7 +16,7 @@ from companion.norms.sharing import check_eps, check_input, check_positive_int, 
 
 
 class Norm(nn.Module):
-    """What all schemes have in common; a scheme adds :meth:`group_size`."""
+    """Common part of all schemes; a scheme adds :meth:`group_size`."""
 
     def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class Norm(nn.Module):
         return f"{self.num_channels}, eps={self.eps}, affine={self.affine}"
 
     def group_size(self, x: Tensor) -> tuple[int, int]:
-        """How many examples and how many channels of ``x`` share a mean and a variance."""
+        """Return how many examples and how many channels of ``x`` share a mean and a variance."""
         raise NotImplementedError
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance to normalize ``x`` with."""
+        """Return the mean and variance to normalize ``x`` with."""
         return moments(x, *self.group_size(x))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What one measures on a network: any torch model and loss, not only ours."""
+"""Measurements on a network: any torch model and loss, not only ours."""
 
 from companion.probes.batch_mates import batch_noise, excess_loss
 from companion.probes.calibration import Reliability, interval_coverage, reliability
@@ -16,4 +16,10 @@ from companion.probes.scores import (
     normalized_score,
 )
 from companion.probes.signals import Signals, signal_propagation
-from companion.probes.uncertainty import Classification, MonteCarloBatchNorm, Regression, mc_batch_norm
+from companion.probes.uncertainty import (
+    Classification,
+    MonteCarloBatchNorm,
+    Regression,
+    mc_batch_norm,
+    mc_batch_norm_by_loop,
+)

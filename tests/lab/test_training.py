@@ -206,9 +206,9 @@ def test_a_sweep_has_a_fit_for_each_rate(data):
     ("settings", "message"),
     [
         ({"seeds": []}, "at least one seed"),
-        ({"steps": 0}, "steps must be at least 1, but got 0"),
+        ({"steps": 0}, "steps must be a positive whole number .*, but got 0"),
         ({"batch_size": 61}, "between 1 and the 60 training examples of toy, but got 61"),
-        ({"batch_size": 0}, "but got 0"),
+        ({"batch_size": 0}, "batch_size must be a positive whole number .*, but got 0"),
     ],
 )
 def test_bad_settings_are_named(data, settings, message):
