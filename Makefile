@@ -53,6 +53,7 @@ test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit te
 style: $(VENV)/test.stamp ## check what takes seconds: style, who imports whom, pairs
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	test ! -x $(BIN)/biome || $(BIN)/biome check companion/figures # not every platform has a wheel of it
 	$(BIN)/lint-imports
 	$(BIN)/python book/tools/pairs.py
 
