@@ -1,4 +1,4 @@
-"""What an example's batch mates do to it: the noise of batch norm, by the size of the batch."""
+"""The noise that an example gets from its batch mates in batch norm, by the size of the batch."""
 
 from collections.abc import Callable, Iterable
 
@@ -70,7 +70,7 @@ def batch_noise(model: nn.Module, x: Tensor, mates: Iterable[Tensor], layer: nn.
 def excess_loss(
     loss: Callable, model: nn.Module, data: Tensor, x: Tensor, batch_size: int, num_samples: int = 100, seed: int = 0
 ) -> Tensor:
-    r"""What it costs that batch norm takes the statistics of a mini-batch instead of those of all data.
+    r"""Return the loss that batch norm adds by taking the statistics of a mini-batch instead of those of all data.
 
     .. math:: L(f(x \mid B_t)) - L(f(x \mid \text{data})), \qquad |B_t| = M
 

@@ -66,7 +66,7 @@ def name_layers(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module
 
 
 def first_tensor(output: object, name: str) -> Tensor:
-    """What a layer puts out, or the first of several tensors; raises unless it is finite."""
+    """Return a layer's output, or the first of several tensors; raise unless it is finite."""
     h = next((part for part in tree_leaves(output) if isinstance(part, Tensor)), None)
     if h is None or not h.isfinite().all():
         got = "no tensor" if h is None else "NaN or infinity"

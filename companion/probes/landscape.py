@@ -1,4 +1,4 @@
-"""How smooth is the loss where training goes? A walk along the gradient, or another direction."""
+"""The smoothness of the loss where training goes: a walk along the gradient, or another direction."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from companion.probes.borrowing import borrowed, evaluate, name_layers, norm, tr
 
 @dataclass(frozen=True)
 class Walk:
-    r"""What the loss did along a direction.
+    r"""The loss along a direction.
 
     Shapes:
         - ``steps``, ``loss``, ``gradient_change``, ``smoothness``: ``(steps,)``, float64
@@ -40,7 +40,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class GradientShift:
-    r"""How a layer's gradient changed when the earlier layers moved.
+    r"""The change of a layer's gradient when the earlier layers moved.
 
     Args:
         gradient_norm: :math:`\|G\|`, before.

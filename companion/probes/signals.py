@@ -16,7 +16,7 @@ from companion.probes.borrowing import borrowed, evaluate, first_tensor, name_la
 
 @dataclass(frozen=True)
 class Signals:
-    r"""What layers put out, and the gradients there, one entry a call, in the order of calls.
+    r"""The outputs of layers, and the gradients there, one entry a call, in the order of calls.
 
     Shapes:
         - all but ``names``: ``(calls,)``, float64
