@@ -120,7 +120,7 @@ def recompute_statistics(network: nn.Module, x: Tensor, batch_size: int | None =
         (tensor([2.]), tensor([2.]))
     """
     batch_size = len(x) if batch_size is None else batch_size
-    check_positive_int("batch_size", batch_size)
+    batch_size = check_positive_int("batch_size", batch_size)
     network = copy.deepcopy(network).train()
     layers = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
     settings = [

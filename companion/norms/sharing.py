@@ -190,11 +190,12 @@ def check_input(x: Tensor) -> None:
         )
 
 
-def check_positive_int(name: str, value: int) -> None:
-    """Raise unless ``value`` is a positive whole number."""
+def check_positive_int(name: str, value: int) -> int:
+    """Return ``value`` as an int; raise unless it is a positive whole number."""
     # NumPy's integers are Integral, too; a traced size is a SymInt, which is not; a bool is an int, but no count.
     if isinstance(value, bool) or not isinstance(value, int | Integral | torch.SymInt) or value < 1:
         raise ValueError(f"{name} must be a positive whole number (int), but got {value!r}; 1 is the least")
+    return value if isinstance(value, int | torch.SymInt) else int(value)
 
 
 def check_eps(eps: float) -> None:

@@ -198,7 +198,7 @@ class MeanOnlyBatchNorm(Norm):
             raise ValueError(
                 f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; torch takes 0.1"
             )
-        self.num_features, self.momentum = num_features, momentum
+        self.num_features, self.momentum = self.num_channels, momentum
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))

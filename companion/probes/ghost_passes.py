@@ -19,7 +19,7 @@ Statistics = Sequence[tuple[Tensor, Tensor]]
 
 
 class GhostPass(TorchFunctionMode):
-    """Inside it, batch norm sees several batches, *ghosts*, that lie one after the other on the first axis.
+    """Pass in which batch norm sees several batches, *ghosts*, that lie one after the other on the first axis.
 
     Torch's layers are answered where they call ``torch.nn.functional.batch_norm``, and so are classes
     derived from them that do more; ours are where they ask themselves for ``moments``.

@@ -17,7 +17,7 @@ from companion.norms.sharing import check_positive_int
 from companion.probes.ghost_passes import GhostPass, Statistics, find_batch_norms, set_aside
 
 # Numbers that enter the widest batch norm layer at a time: a processor is slower where its cache does not hold them.
-CHUNK = {"cpu": 2**17, "cuda": 2**24}
+CHUNK = {"cpu": 2**18, "cuda": 2**24}
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class MonteCarloBatchNorm:
         chunk_size: int | None = None,
     ) -> None:
         self.model, self.layers = model, find_batch_norms(model)
-        check_positive_int("batch_size", batch_size)
-        check_positive_int("num_samples", num_samples)
+        batch_size = check_positive_int("batch_size", batch_size)
+        num_samples = check_positive_int("num_samples", num_samples)
         if chunk_size is not None:
-            check_positive_int("chunk_size", chunk_size)
+            chunk_size = check_positive_int("chunk_size", chunk_size)
         _check_rows("data", data)
         if batch_size > len(data):
             raise ValueError(

@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -98,3 +99,10 @@ def test_a_network_without_running_statistics_comes_back_as_it_is():
 def test_recomputing_refuses_a_batch_size_that_is_none(batch_size):
     with pytest.raises(ValueError, match=f"batch_size must be a positive whole number .*, but got {batch_size}"):
         recompute_statistics(nn.BatchNorm1d(2), torch.zeros(3, 2), batch_size=batch_size)
+
+
+def test_sizes_may_be_integers_of_numpy():
+    two, four = np.int64(2), np.int32(4)
+    assert repr(mlp(four, two, width=four, depth=two)) == repr(mlp(4, 2, width=4, depth=2))
+    assert repr(cnn(two, two, widths=(four, two))) == repr(cnn(2, 2, widths=(4, 2)))
+    assert recompute_statistics(nn.BatchNorm1d(2), torch.randn(8, 2), batch_size=four).num_batches_tracked == 2

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -113,6 +114,12 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(data):
     runs = [fit(double(BUILD), data, seeds=[seed], **settings).loss for seed in (4, 4, 5)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+
+
+def test_numbers_of_steps_and_seeds_may_be_integers_of_numpy(data):
+    plain = fit(double(BUILD), data, learning_rate=0.1, steps=3, batch_size=20, seeds=2)
+    same = fit(double(BUILD), data, learning_rate=0.1, steps=np.int64(3), batch_size=np.int64(20), seeds=np.int64(2))
+    assert torch.equal(plain.loss, same.loss) and same.seeds == (0, 1)
 
 
 def test_training_leaves_torchs_global_generator_alone(data):

@@ -356,6 +356,14 @@ def test_no_pass_takes_more_than_a_chunk_and_a_larger_mini_batch_goes_alone(case
         assert len(sizes) == 1
 
 
+@pytest.mark.parametrize(("case", "widest"), [("1-d, tables", 10), ("2-d", 5 * 5 * 4), ("tokens", 5 * 6), ("ours", 10)])
+def test_a_chunk_that_nobody_states_fills_the_widest_layer_with_a_known_count(case, widest, monkeypatch):
+    model, data, _ = made(case)
+    assert MonteCarloBatchNorm(model, data, M, T).chunk_size == uncertainty.CHUNK["cpu"] // widest
+    monkeypatch.setitem(uncertainty.CHUNK, "cpu", 1)
+    assert MonteCarloBatchNorm(model, data, M, T).chunk_size == 1
+
+
 # --- memory
 
 
