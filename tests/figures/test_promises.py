@@ -27,7 +27,7 @@ FULL = {
     "Spiral": {"mode": "growing", "steps": 200},
     "Tokens": {"push": 12, "factor": 8},
     "Twins": {"weight_decay": 0.005, "eps": 1e-4},
-    "WeightSplit": {"rate": 4.0, "v": [1.2, -2.0]},
+    "WeightSplit": {"rate": 4.0, "v": [1.2, -2.0], "path": [[0.6, -0.2], [1.0, -1.0]]},
     "WhoShares": {"examples": 2, "channels": 3},
 }
 WIDTHS = [320, 400, 600, 760, 900]
