@@ -9,6 +9,11 @@ from torch.nn import functional
 
 from companion import ChannelGroups
 
+FULL = {
+    "values": 5 * np.random.default_rng(0).normal(size=(16, 40)),
+    "gain": 3.0,
+}  # what the promises of all figures are tried with
+
 
 def torch_says(state):
     """What torch's group norm makes of the channels, how far each output moved, and each channel's loudness."""

@@ -9,6 +9,13 @@ from torch.nn import functional
 
 from companion.figures.contrast import Contrast
 
+FULL = {
+    "images": np.random.default_rng(0).normal(size=(5, 3, 6, 6)),
+    "chosen": 4,
+    "contrast": 2.0,
+    "tint": 0.8,
+}  # what the promises of all figures are tried with
+
 
 def light(state):
     """The batch that the figure shows, and the plain one, in float64: both (N, 3, height, width)."""

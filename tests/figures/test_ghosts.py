@@ -8,6 +8,11 @@ import torch
 
 from companion import Ghosts, standardize
 
+FULL = {
+    "values": 5 * np.random.default_rng(0).normal(size=64),
+    "ghost_size": 2,
+}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 SHUFFLES = 500
 

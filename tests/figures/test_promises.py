@@ -1,5 +1,6 @@
 """What every interactive figure promises, for each of them; what one computes is tested in its own module."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -17,19 +18,6 @@ from companion.figures.base import InteractiveFigure
 FIGURES = [one for one in vars(figures).values() if isinstance(one, type) and issubclass(one, InteractiveFigure)]
 NORMAL = np.random.default_rng(0).normal
 # Settings that need much room, and have other sizes than those at first.
-FULL = {
-    "BatchMates": {"gamma": 3, "values": [4.9, -4.9, 9]},
-    "ChannelGroups": {"values": 5 * NORMAL(size=(16, 40)), "gain": 3.0},
-    "Contrast": {"images": NORMAL(size=(5, 3, 6, 6)), "chosen": 4, "contrast": 2.0, "tint": 0.8},
-    "Doubt": {"passes": 200, "noise": 0.35, "case": 1},
-    "Ghosts": {"values": 5 * NORMAL(size=64), "ghost_size": 2},
-    "Shards": {"machines": 4, "drifts": [5, -5, 5, -5]},
-    "Spiral": {"mode": "growing", "steps": 200},
-    "Tokens": {"push": 12, "factor": 8},
-    "Twins": {"weight_decay": 0.005, "eps": 1e-4},
-    "WeightSplit": {"rate": 4.0, "v": [1.2, -2.0], "path": [[0.6, -0.2], [1.0, -1.0]]},
-    "WhoShares": {"examples": 2, "channels": 3},
-}
 WIDTHS = [320, 400, 600, 760, 900]
 FONTS = {  # what Debian's browsers show, what is as wide as Arial, and what is as wide as anything that people read
     "DejaVu": "DejaVuSans.ttf",
@@ -42,12 +30,8 @@ slow = pytest.mark.slow
 
 
 def full(kind):
-    """A figure with much in it."""
-    return kind(**FULL[kind.__name__])
-
-
-def test_every_figure_has_settings_here():
-    assert sorted(FULL) == sorted(kind.__name__ for kind in FIGURES)
+    """A figure with much in it: its own tests, ``test_NAME.py`` beside this file, say with what."""
+    return kind(**importlib.import_module(f"test_{kind.__module__.rpartition('.')[2]}").FULL)
 
 
 @each

@@ -9,6 +9,8 @@ import torch
 from companion.figures import Shards
 from companion.norms import standardize
 
+FULL = {"machines": 4, "drifts": [5, -5, 5, -5]}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 
 

@@ -7,6 +7,8 @@ import torch
 
 from companion import LayerNorm, Tokens
 
+FULL = {"push": 12, "factor": 8}  # what the promises of all figures are tried with
+
 SCHEMES = ("token", "sequence")
 
 

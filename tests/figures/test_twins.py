@@ -10,6 +10,8 @@ from torch.nn import functional
 from companion.figures.twins import Twins
 from companion.probes import equivalent_schedule
 
+FULL = {"weight_decay": 0.005, "eps": 1e-4}  # what the promises of all figures are tried with
+
 
 def torch_runs(state):
     """Losses, outputs and length of the first layer's weights of both runs, in float64, with autograd."""

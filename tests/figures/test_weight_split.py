@@ -10,6 +10,12 @@ from torch import nn
 
 from companion.figures.weight_split import WeightSplit
 
+FULL = {
+    "rate": 4.0,
+    "v": [1.2, -2.0],
+    "path": [[0.6, -0.2], [1.0, -1.0]],
+}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 STEP = {"name": "take a step"}
 

@@ -11,6 +11,8 @@ import torch
 from companion.figures import WhoShares
 from companion.norms import standardize
 
+FULL = {"examples": 2, "channels": 3}  # what the promises of all figures are tried with
+
 WAYS = [1, 2, 3, 6]
 CHOSEN = [(0, 0, 0), (2, 3, 1), (5, 5, 3)]
 SCHEMES = {"batch": (6, 1), "ghost batch": (3, 1), "layer": (1, 6), "group": (1, 3), "instance": (1, 1)}
