@@ -163,6 +163,12 @@ def test_in_eval_your_output_does_not_depend_on_mates(show):
     assert told(figure, "out") == pytest.approx((2.2 - 0.5) / 2, abs=0.005)
 
 
+def test_equal_values_without_epsilon_have_outputs_too(show):
+    [figure] = show(BatchMates(values=[1, 1, 1], delta=0.5, eps=0))
+    assert (told(figure, "s"), told(figure, "out")) == (0, 0.5)
+    says(figure, "s = 0 and ε = 0: there is nothing to divide by.")
+
+
 def test_training_steps_move_the_running_statistics_as_torch_does(show):
     python = BatchMates(momentum=0.3)
     [figure] = show(python)

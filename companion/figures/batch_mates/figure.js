@@ -32,7 +32,9 @@ export function normalize({ values, gamma, delta, eps, momentum, mode, running_m
 function sentence({ mode, values, momentum, steps }, { outputs }, last) {
   const train = mode === "train";
   if (!last) {
-    return `Drag a mate sideways: your ${train ? "input stays where it is, your output does not" : "output stays where it is"}.`;
+    return train
+      ? "Drag a mate sideways: your input stays where it is, your output does not."
+      : "Drag a mate sideways: your output stays where it is.";
   }
   if (last.step) {
     return `Training step ${steps}: the running statistics went ${show(momentum)} of the way to this batch’s.`;
@@ -197,14 +199,14 @@ function input(example, state, context, { outputs }, area) {
     const values = state.values.map((value, i) => (i === example ? moved : value));
     change({ values }, { move: start, glide: false });
   };
-  const way = steps(0, { small: 0.1, large: 1, low: -Infinity, high: Infinity });
+  const ways = steps(0, { small: 0.1, large: 1, low: -Infinity, high: Infinity });
   const press = (by, shift) => {
     const run = last?.example === example ? last : begin(); // a run of keys counts as one move
     move(h + (shift && Math.abs(by) < 1 ? by / 10 : by), run);
   };
   const name = example === 0 ? "you, your example" : `mate ${example}`;
   const told = { value: h, low: -LIMIT, high: LIMIT, text: `h ${show(h)}, output ${show(outputs[example])}` };
-  const moves = { ...keys(way, press), ...drag(context, at, ([x], held) => move(area.back(x), held), begin) };
+  const moves = { ...keys(ways, press), ...drag(context, at, ([x], held) => move(area.back(x), held), begin) };
   return handle(
     { at, key: name, "aria-label": name, "aria-orientation": "horizontal", ...told, ...moves },
     el("circle.fig-ring", { r: radius(example) + 4.5 }),
