@@ -51,7 +51,7 @@ def share(x: Tensor, sizes: list[int], rank: int) -> Tensor:
 
 
 def gradients(seed: int, sizes: list[int], norm: str, group, device) -> dict[str, Tensor]:
-    """Compute the gradient of the whole batch's mean loss, and running statistics, from this worker's examples."""
+    """The gradient of the whole batch's mean loss, and the running statistics, from this worker's examples."""
     x, y = (share(part, sizes, dist.get_rank(group)).to(device) for part in drifting_batch(seed, sum(sizes)))
     model = network(seed, norm_layer(norm, group)).to(device)
     (F.cross_entropy(model(x), y, reduction="sum") / sum(sizes)).backward()
