@@ -1,7 +1,6 @@
 """Chapter 15's interactive figure: what it refuses, and that its passes are those of ``MonteCarloBatchNorm``."""
 
 import copy
-import json
 from base64 import b64encode
 
 import numpy as np
@@ -26,12 +25,6 @@ def test_text_is_short():
     assert repr(Doubt()) == "Doubt()"
     figure = Doubt(cases=changed(name="mine"), passes=5, noise=0.1)
     assert repr(figure) == "Doubt(cases=<mine>, noise=0.1, passes=5)"
-
-
-def test_the_state_is_plain_data():
-    state = json.loads(json.dumps(Doubt().state()))
-    assert [case["name"] for case in state["cases"]] == ["little noise", "much noise"]
-    assert state["cases"] == Doubt().cases
 
 
 @pytest.mark.parametrize(
@@ -75,7 +68,7 @@ def test_cases_that_are_no_networks(cases):
         ("noise", float("nan")),
         ("draw", 0),
         ("draw", 1001),
-        ("eps", 0),
+        ("eps", -1e-9),
         ("eps", float("inf")),
     ],
 )
@@ -230,22 +223,9 @@ def test_noise_is_added_to_the_band_and_not_to_the_passes(show):
 
 @slow
 def test_other_data_and_other_batches(show):
-    first, second = show(Doubt(), Doubt())
-    first.get_by_role("button", name="much noise").click()
-    assert said(first).startswith("“much noise”: the passes spread")
-    assert first.get_by_role("button", name="much noise").get_attribute("aria-pressed") == "true"
-    first.get_by_role("button", name="draw other batches").click()
-    assert said(first).startswith("Other batches: the passes spread")
-    assert said(second).startswith("50 passes")  # figures do not touch each other
-    assert second.get_by_role("button", name="much noise").get_attribute("aria-pressed") == "false"
-
-
-@slow
-@pytest.mark.parametrize("width", [320, 760])
-def test_nothing_sticks_out(show, width):
-    [figure] = show(Doubt(noise=0.2, case=1), viewport={"width": width, "height": 900})
-    figure.get_by_role("slider", name="points in a batch").focus()
-    figure.page.keyboard.press("ArrowLeft")
-    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
-    texts = figure.locator("svg text").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
-    assert max(texts) <= width
+    [figure] = show(Doubt())
+    figure.get_by_role("button", name="much noise").click()
+    assert said(figure).startswith("“much noise”: the passes spread")
+    assert figure.get_by_role("button", name="much noise").get_attribute("aria-pressed") == "true"
+    figure.get_by_role("button", name="draw other batches").click()
+    assert said(figure).startswith("Other batches: the passes spread")

@@ -1,12 +1,21 @@
 """Chapter 15's interactive figure: many passes of one network, each with the statistics of another batch."""
 
-import operator
 from itertools import pairwise
 
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import (
+    Checked,
+    InteractiveFigure,
+    array,
+    description,
+    eps_trait,
+    real,
+    require,
+    require_index,
+    whole,
+)
 
 PARTS = {"name", "points", "held_out", "weights", "scales", "offsets"}
 
@@ -41,39 +50,26 @@ def _example(name: str, noise: float) -> dict:
 CASES = [_example("little noise", 0.1), _example("much noise", 0.4)]
 
 
-def _pairs(values, least: int) -> list:
-    pairs = np.asarray(values, dtype=float)
-    fits = pairs.ndim == 2 and pairs.shape[1] == 2 and len(pairs) >= least and np.isfinite(pairs).all()
-    return require(pairs.tolist(), lambda _: bool(fits))
+def _shaped(parts, shapes: list[tuple[int, ...]]) -> list:
+    """Return parts as nested lists, if each has its shape."""
+    return [
+        array(len(shape), lambda *sizes, shape=shape: sizes == shape)(part)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
 
 
 def _case(case) -> dict:
     require(case, lambda case: isinstance(case, dict) and set(case) == PARTS)
-    weights = [np.asarray(weight, dtype=float) for weight in case["weights"]]
-    scales = [np.asarray(scale, dtype=float) for scale in case["scales"]]
-    offsets = [np.asarray(offset, dtype=float) for offset in case["offsets"]]
-    sizes = [1, *(len(weight) for weight in weights)]
-    shapes = [(rows, columns) for columns, rows in pairwise(sizes)]
-    fits = (
-        len(weights) >= 2
-        and sizes[-1] == 1
-        and [weight.shape for weight in weights] == shapes
-        and [scale.shape for scale in scales] == [(size,) for size in sizes[1:-1]]
-        and [offset.shape for offset in offsets] == [(size,) for size in sizes[1:]]
-        and all(np.isfinite(part).all() for part in weights + scales + offsets)
-    )
-    return require(
-        {
-            "name": str(case["name"]),
-            "points": _pairs(case["points"], 4),
-            "held_out": _pairs(case["held_out"], 1),
-            **{
-                name: [part.tolist() for part in parts]
-                for name, parts in (("weights", weights), ("scales", scales), ("offsets", offsets))
-            },
-        },
-        lambda _: fits,
-    )
+    sizes = [1, *map(len, case["weights"])]
+    require(sizes, lambda sizes: len(sizes) >= 3 and sizes[-1] == 1)
+    return {
+        "name": str(case["name"]),
+        "points": array(2, lambda count, columns: count >= 4 and columns == 2)(case["points"]),
+        "held_out": array(2, lambda count, columns: count >= 1 and columns == 2)(case["held_out"]),
+        "weights": _shaped(case["weights"], [(rows, columns) for columns, rows in pairwise(sizes)]),
+        "scales": _shaped(case["scales"], [(size,) for size in sizes[1:-1]]),
+        "offsets": _shaped(case["offsets"], [(size,) for size in sizes[1:]]),
+    }
 
 
 def _cases(values) -> list:
@@ -118,31 +114,27 @@ class Doubt(InteractiveFigure):
         ValueError: batch_size must be a whole number, at least 2, but got batch_size=1; try 32
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: many passes of one trained network with one input, each with the statistics of another "
         "random training batch, and their mean with a band of two standard deviations. Smaller batches widen the band; "
         "more noise in the data hardly does; a noise term that is added makes it hold the held-out points."
-    ).tag(sync=True)
+    )
     cases = Checked(
         CASES, _cases, "a list of networks as dicts that fit together", f"give each {', '.join(sorted(PARTS))}"
     )
-    case = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "count the cases from 0")
-    batch_size = Checked(32, number(2, kind=operator.index), "a whole number, at least 2", "try 32")
-    passes = Checked(50, number(1, 500, operator.index), "a whole number from 1 to 500", "try 50")
-    noise = Checked(0.0, number(0), "a finite number, at least 0", "0 adds none")
-    draw = Checked(1, number(1, 1000, operator.index), "a whole number from 1 to 1000", "try 1")
-    eps = Checked(1e-5, number(1e-300), "finite and above 0", "torch takes 1e-5")
+    case = whole(0, low=0, fix="count the cases from 0")
+    batch_size = whole(32, low=2, fix="try 32")
+    passes = whole(50, low=1, high=500, fix="try 50")
+    noise = real(0.0, low=0, fix="0 adds none")
+    draw = whole(1, low=1, high=1000, fix="try 1")
+    eps = eps_trait()
 
     @traitlets.validate("cases", "case", "batch_size")
     def _fits(self, proposal):
-        """The proposed value, if the case shown is there and has as many points as are drawn."""
+        """Return the proposed value, if the case shown is there and has as many points as are drawn."""
         state = {name: getattr(self, name) for name in ("cases", "case", "batch_size")}
         state[proposal["trait"].name] = proposal["value"]
-        if state["case"] >= len(state["cases"]):
-            raise ValueError(
-                f"case must be less than the number of cases, but got case={state['case']} for "
-                f"{len(state['cases'])} cases; count from 0"
-            )
+        require_index("case", state["case"], len(state["cases"]), "cases")
         points = len(state["cases"][0]["points"])
         if state["batch_size"] > points:
             raise ValueError(
@@ -152,5 +144,5 @@ class Doubt(InteractiveFigure):
         return proposal["value"]
 
     def brief(self, name: str, value) -> str:
-        """Of the cases only the names, since they are long."""
+        """Return a trait's value as ``repr`` shows it: of the cases only the names."""
         return f"<{', '.join(case['name'] for case in value)}>" if name == "cases" else super().brief(name, value)
