@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Submission:
 
     student: str
     path: Path  # the file that is graded
-    others: list[Path] = field(default_factory=list)  # kept, but not graded
+    others: list[Path]  # kept, but not graded
 
 
 def collect(folder: Path, exercises: str) -> list[Submission]:
@@ -37,20 +37,23 @@ def collect(folder: Path, exercises: str) -> list[Submission]:
         folder: The class's folder.
         exercises: The name of the set.
     """
-    found = []
+    students: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
+        name, files = path.name, []
         if path.is_file() and path.suffix.lower() == ".ipynb":
-            found.append(Submission(student_id(path.name[: -len(path.suffix)]), path))
+            name, files = path.name[: -len(path.suffix)], [path]
         elif path.is_dir():
             inner = path / exercises if (path / exercises).is_dir() else path
             files = [file for file in inner.rglob("*.ipynb") if file.is_file() and not _is_hidden(file, inner)]
             # The name that it was handed out under, the newest, the last name.
             files.sort(key=lambda file: (file.stem == exercises, file.stat().st_mtime_ns, str(file)), reverse=True)
-            if files:
-                found.append(Submission(student_id(path.name), files[0], files[1:]))
-    return _one_a_student(found)
+        if files:  # a file and a folder of the same name are the same student's
+            earlier = students.get(student_id(name), [])
+            first, *second = sorted(earlier[:1] + files[:1], key=lambda file: file.stat().st_mtime_ns, reverse=True)
+            students[student_id(name)] = [first, *earlier[1:], *second, *files[1:]]
+    return [Submission(student, files[0], files[1:]) for student, files in students.items()]
 
 
 def student_id(name: str) -> str:
@@ -123,18 +126,6 @@ def _upgraded(data: bytes) -> Any:
         return nbformat.convert(nbformat.reads(data.decode(), as_version=3), 4)
     except Exception as error:
         raise Unreadable(f"the notebook's old format cannot be read ({type(error).__name__})") from error
-
-
-def _one_a_student(found: list[Submission]) -> list[Submission]:
-    """Join a file and a folder of the same name: they are the same student's."""
-    students: dict[str, Submission] = {}
-    for submission in found:
-        first = students.setdefault(submission.student, submission)
-        if first is not submission:
-            files = sorted([first.path, submission.path], key=lambda file: file.stat().st_mtime_ns, reverse=True)
-            first.path = files[0]
-            first.others += files[1:] + submission.others
-    return list(students.values())
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
