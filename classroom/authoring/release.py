@@ -31,8 +31,7 @@ def student_version(exercises: ExerciseSet) -> NotebookNode:
     notebook = generate_student_version(exercises.name, exercises.notebook)
     notebook.metadata.pop("jupytext", None)  # a student version has no text twin
     notebook.metadata[OURS] = {"set": exercises.name, "released": fingerprint(notebook)}
-    found = leaks(notebook, exercises.notebook)
-    if found:
+    if found := leaks(notebook, exercises.notebook):
         raise ValueError(f"{exercises.name}: this would be handed out: {found[0]!r}")
     return notebook
 

@@ -1,5 +1,6 @@
 """Exercise sets: find them, and read which tasks they hold."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,6 @@ def read_set(name: str | Path, folder: str | Path | None = None) -> ExerciseSet:
 def set_of(notebook: NotebookNode, folder: str | Path | None = None) -> str | None:
     """Return the set that shares most names of graded cells with a submission, or None if none shares any."""
     names = {name_of(cell) for cell in notebook.cells} - {""}
-    shared = {}
-    for name in set_names(folder):
-        shared[name] = len(names & {name_of(cell) for cell in read_set(name, folder).notebook.cells})
-    best = max(shared, key=shared.get, default=None)
-    return best if best and shared[best] else None
+    sources = ((name, read_set(name, folder).notebook) for name in set_names(folder))
+    shared = Counter(name for name, source in sources for cell in source.cells if name_of(cell) in names)
+    return max(shared, key=shared.get, default=None)

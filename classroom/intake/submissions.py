@@ -99,7 +99,10 @@ def read_submission(path: Path) -> NotebookNode:
     except (ValueError, RecursionError):
         raise Unreadable("the file is not a notebook (not JSON)") from None
     if isinstance(found, dict) and "worksheets" in found:
-        found = _upgraded(data)
+        try:
+            found = nbformat.convert(nbformat.reads(data.decode(), as_version=3), 4)
+        except Exception as error:
+            raise Unreadable(f"the notebook's old format cannot be read ({type(error).__name__})") from error
     if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
         raise Unreadable("the file is not a notebook (it has no cells)")
     return v4.new_notebook(cells=[_cell(cell) for cell in found["cells"] if isinstance(cell, dict)])
@@ -114,18 +117,10 @@ def _cell(cell: dict[str, Any]) -> NotebookNode:
     kept = cell.get("id")
     if isinstance(kept, str) and 0 < len(kept) <= 64 and set(kept) <= PLAIN - set("@. "):
         new.id = kept
-    about = cell.get("metadata")
-    about = about.get("nbgrader") if isinstance(about, dict) else None
-    if isinstance(about, dict) and isinstance(about.get("grade_id"), str):
-        new.metadata["nbgrader"] = {"grade_id": about["grade_id"]}
+    match cell:
+        case {"metadata": {"nbgrader": {"grade_id": str(name)}}}:
+            new.metadata["nbgrader"] = {"grade_id": name}
     return new
-
-
-def _upgraded(data: bytes) -> Any:
-    try:
-        return nbformat.convert(nbformat.reads(data.decode(), as_version=3), 4)
-    except Exception as error:
-        raise Unreadable(f"the notebook's old format cannot be read ({type(error).__name__})") from error
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
