@@ -10,11 +10,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbformat import NotebookNode
+from nbformat import NotebookNode, v4
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
@@ -43,10 +44,8 @@ def generate_student_version(name: str, source: NotebookNode) -> NotebookNode:
     Raises:
         ValueError: If nbgrader refuses the source.
     """
-    config = Config()
-    steps = GenerateAssignment.preprocessors.default()
-    config.GenerateAssignment.preprocessors = [step for step in steps if step is not SaveCells]
-    config.GenerateAssignment.no_database = True
+    steps = [step for step in GenerateAssignment.preprocessors.default() if step is not SaveCells]
+    config = Config({"GenerateAssignment": {"preprocessors": steps, "no_database": True}})
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder, "source", name, f"{name}.ipynb"), source)
         _convert(GenerateAssignment, folder, name, config, "nbgrader refuses the source")
@@ -59,9 +58,8 @@ class FailUnexecuted(NbGraderPreprocessor):
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[NotebookNode, Any]:
         """Put an error into a test cell without our mark."""
         if cell.cell_type == "code" and is_grade(cell) and not cell.metadata.get("companion", {}).get("executed"):
-            message = "this notebook was not run; use `companion grade`"
-            error = {"ename": "NotJudged", "evalue": message, "traceback": [f"NotJudged: {message}"]}
-            cell.outputs = [NotebookNode(output_type="error", **error)]
+            why = "this notebook was not run; use `companion grade`"
+            cell.outputs = [v4.new_output("error", ename="NotJudged", evalue=why, traceback=[f"NotJudged: {why}"])]
         return cell, resources
 
 
@@ -103,10 +101,9 @@ class Course:
 
     def grades(self, student: str) -> list[Grade]:
         """Return what the gradebook has of a student; nothing if nbgrader could not deal with the notebook."""
-        if not self._path("autograded", student).exists():
-            return []  # what the gradebook has is from an earlier run
         with self._gradebook() as book, contextlib.suppress(MissingEntry):
-            return [Grade(grade) for grade in book.find_submission_notebook(self.name, self.name, student).grades]
+            if self._path("autograded", student).exists():  # else what the gradebook has is from an earlier run
+                return [Grade(grade) for grade in book.find_submission_notebook(self.name, self.name, student).grades]
         return []
 
     def feedback(self, student: str) -> Path:
@@ -147,54 +144,36 @@ class Course:
 
     def _texts(self, student: str) -> dict[str, str]:
         path = self._path("autograded", student)
-        if not path.exists():
-            return {}
-        cells = nbformat.read(path, as_version=4).cells
+        cells = nbformat.read(path, as_version=4).cells if path.exists() else []
         return {cell.metadata.nbgrader.grade_id: cell.source for cell in cells if "nbgrader" in cell.metadata}
-
-
-class Log(logging.Logger):
-    """A log that shows nothing and keeps its messages: nbgrader's own exceptions do not say what happened."""
-
-    def __init__(self) -> None:
-        super().__init__("companion", logging.ERROR)
-        self.messages: list[str] = []
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        self.messages.append(record.getMessage())
-
-    def error_message(self) -> str:
-        """Return the message of the first exception that was logged with its traceback."""
-        traceback = next((text for text in self.messages if text.startswith("Traceback")), "it does not say why")
-        return traceback.rstrip().splitlines()[-1]
 
 
 def _convert(converter: type, folder: str, name: str, config: Config, refusal: str) -> None:
     """Run one of nbgrader's converters on a set; say nothing of what fails if there is no name for the refusal."""
     config.CourseDirectory.root, config.CourseDirectory.assignment_id = folder, name
-    log = Log()
+    log, kept = logging.Logger("companion", logging.ERROR), BufferingHandler(sys.maxsize)
+    log.addHandler(kept)  # and shown nowhere
     try:
         with _surroundings():
             course = CourseDirectory(config=config, log=log)
             converter(coursedir=course, config=config, log=log, force=True).start()
     except NbGraderException:
         if refusal:  # else it says that some could not be converted; their grades are missing
-            raise ValueError(f"{name}: {refusal}: {log.error_message()}") from None
+            messages = [record.getMessage() for record in kept.buffer]  # the exception does not say what happened
+            why = next((text for text in messages if text.startswith("Traceback")), "it does not say why")
+            raise ValueError(f"{name}: {refusal}: {why.rstrip().splitlines()[-1]}") from None
 
 
 @contextlib.contextmanager
 def _surroundings() -> Iterator[None]:
     """Give nbgrader what it needs: it calls ``alembic`` by name, changes folders, and warns of its own libraries."""
-    here, path = os.getcwd(), os.environ.get("PATH", "")
+    path = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.chdir("."):
             yield
-        finally:
-            os.environ["PATH"] = path
-            os.chdir(here)
+    finally:
+        os.environ["PATH"] = path
 
 
 def _write(path: Path, notebook: NotebookNode) -> None:

@@ -1,7 +1,7 @@
 """Student versions of exercise sets: made by nbgrader, then searched for what a student must not get."""
 
+import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,7 @@ def student_version(exercises: ExerciseSet) -> NotebookNode:
     notebook = generate_student_version(exercises.name, exercises.notebook)
     notebook.metadata.pop("jupytext", None)  # a student version has no text twin
     notebook.metadata[OURS] = {"set": exercises.name, "released": fingerprint(notebook)}
-    found = leaks(notebook, exercises.notebook)
-    if found:
+    if found := leaks(notebook, exercises.notebook):
         raise ValueError(f"{exercises.name}: this would be handed out: {found[0]!r}")
     return notebook
 
@@ -53,15 +52,13 @@ def write_student_version(exercises: ExerciseSet, path: Path, force: bool = Fals
         FileExistsError: If the file was edited after it was released, or is no release of ours.
     """
     text = nbformat.writes(student_version(exercises)) + "\n"
-    if not path.exists():
-        write_file(path, text)
-        return "written"
-    if path.read_text(encoding="utf-8", errors="replace") == text:
+    is_new = not path.exists()
+    if not is_new and path.read_text(encoding="utf-8", errors="replace") == text:
         return "up to date"
-    if not force and not _is_as_released(path):
+    if not (is_new or force or _is_as_released(path)):
         raise FileExistsError(f"{path} was edited since it was made (--force replaces it)")
     write_file(path, text)
-    return "renewed"
+    return "written" if is_new else "renewed"
 
 
 def leaks(notebook: NotebookNode, source: NotebookNode) -> list[str]:
@@ -78,25 +75,19 @@ def leaks(notebook: NotebookNode, source: NotebookNode) -> list[str]:
         secret += [line.strip() for text in hidden for line in text.splitlines() if not MARKER.search(line)]
     openly = "\n".join(shown)
     wanted = {line for line in secret if len(line) >= SHORTEST and line not in openly}
-    texts = list(_texts(notebook))
+    texts = _texts(notebook)
     found = [line for line in dict.fromkeys(secret) if line in wanted and any(line in text for text in texts)]
     return found + [line for text in texts for line in text.splitlines() if MARKER.search(line)]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> list[str]:
+    """Return every text in plain data, keys included."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _texts(key)
-            yield from _texts(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
+        return [value]
+    parts = itertools.chain(*value.items()) if isinstance(value, dict) else value
+    return [text for part in parts for text in _texts(part)] if isinstance(value, dict | list) else []
 
 
 def _is_as_released(path: Path) -> bool:
-    notebook = read_notebook(path)
-    if notebook is None:
-        return False
-    return notebook.get("metadata", {}).get(OURS, {}).get("released") == fingerprint(notebook)
+    notebook, found = read_notebook(path)
+    return notebook.get("metadata", {}).get(OURS, {}).get("released") == found

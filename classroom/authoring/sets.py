@@ -1,5 +1,6 @@
 """Exercise sets: find them, and read which tasks they hold."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,16 +54,15 @@ def solutions_folder(folder: str | Path | None = None) -> Path:
 
 def set_names(folder: str | Path | None = None) -> list[str]:
     """Return the names of all sets in a folder (see :func:`solutions_folder`), in order."""
-    return sorted(path.parent.name for path in solutions_folder(folder).glob("*/*.ipynb") if _is_source(path))
+    paths = solutions_folder(folder).glob("[!.]*/*.ipynb")
+    return sorted(path.stem for path in paths if path.stem == path.parent.name)
 
 
 def find_set(name: str | Path, folder: str | Path | None = None) -> Path:
     """Return the path of a set's source, given its name, the start of it (``01``), its folder or that path itself."""
-    path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path
-    if path.name and (path / f"{path.name}.ipynb").is_file():
-        return path / f"{path.name}.ipynb"
+    for path in (Path(name), Path(name, f"{Path(name).name}.ipynb")):
+        if path.suffix == ".ipynb" and path.is_file():
+            return path
     names = set_names(folder)
     matching = [each for each in names if each == str(name)] or [each for each in names if each.startswith(str(name))]
     if len(matching) != 1:
@@ -101,12 +101,6 @@ def read_set(name: str | Path, folder: str | Path | None = None) -> ExerciseSet:
 def set_of(notebook: NotebookNode, folder: str | Path | None = None) -> str | None:
     """Return the set that shares most names of graded cells with a submission, or None if none shares any."""
     names = {name_of(cell) for cell in notebook.cells} - {""}
-    shared = {}
-    for name in set_names(folder):
-        shared[name] = len(names & {name_of(cell) for cell in read_set(name, folder).notebook.cells})
-    best = max(shared, key=shared.get, default=None)
-    return best if best and shared[best] else None
-
-
-def _is_source(path: Path) -> bool:
-    return path.stem == path.parent.name and not path.parent.name.startswith(".")
+    sources = ((name, read_set(name, folder).notebook) for name in set_names(folder))
+    shared = Counter(name for name, source in sources for cell in source.cells if name_of(cell) in names)
+    return max(shared, key=shared.get, default=None)

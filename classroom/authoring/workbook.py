@@ -74,24 +74,22 @@ def fingerprint(notebook: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
-def read_notebook(path: Path) -> dict[str, Any] | None:
-    """Read a notebook as plain data; None if the file does not hold one."""
+def read_notebook(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a notebook as plain data, and its fingerprint; both are empty if the file does not hold one."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        fingerprint(notebook)
+        return notebook, fingerprint(notebook)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return notebook
+        return {}, ""
 
 
 def _status(path: Path, new: str, recorded: str | None) -> str:
     if not path.exists() and not path.is_symlink():
         return "added"
-    notebook = read_notebook(path)
-    found = None if notebook is None else fingerprint(notebook)
+    _, found = read_notebook(path)
     if new in (found, recorded):
         return "up to date"
-    return "renewed" if found is not None and found == recorded else "kept"
+    return "renewed" if found and found == recorded else "kept"
 
 
 def _read_record(path: Path) -> dict[str, str]:

@@ -46,9 +46,8 @@ def run_notebook(cells: Sequence[Cell], isolation: str, limits: Limits, private:
     costs no other task its points.
     """
     results = Results([[] for _ in cells])
-    session = Session(isolation, limits, private)
     finished: list[str] = []  # to be run again after a restart
-    try:
+    with contextlib.closing(Session(isolation, limits, private)) as session:
         for index, cell in enumerate(cells):
             try:
                 session.start(finished)
@@ -63,11 +62,9 @@ def run_notebook(cells: Sequence[Cell], isolation: str, limits: Limits, private:
                 stopped = session.error or f"code cell {index + 1}: {died}"
                 if stopped not in results.stopped:
                     results.stopped.append(stopped)
-                results.outputs[index] = [_error("Stopped", str(died))]
+                results.outputs[index] = [error_output("Stopped", str(died))]
                 if cell.tests:
                     results.fail(cell.tests, str(died))
-    finally:
-        session.close()
     return results
 
 
@@ -96,14 +93,13 @@ def _run(cell: Cell, session: Session) -> list[dict[str, Any]]:
     reply = session.ask({"source": cell.source})
     outputs = _outputs(reply, session.limits.output)
     if "raised" in reply:  # in what IPython does around the cell
-        outputs.append(_error(*_two_texts(reply["raised"])))
+        outputs.append(error_output(*_two_texts(reply["raised"])))
     return outputs
 
 
 def _test(cell: Cell, session: Session, results: Results) -> list[dict[str, Any]]:
     """Run a test, note whether it passed, and return the outputs: an error, if it did not."""
     name = cell.tests
-    results.passed[name] = False
     try:
         exec(compile(cell.source, f"test of {name}", "exec"), {name: AnswerInSession(name, session)})
     except NotImplementedError:
@@ -119,10 +115,11 @@ def _test(cell: Cell, session: Session, results: Results) -> list[dict[str, Any]
         results.passed[name] = True
         return []
     results.fail(name, error if kind in ("AssertionError", "CheckFailed") else f"{kind}: {error}")
-    return [_error(kind, error)]
+    return [error_output(kind, error)]
 
 
-def _error(kind: str, message: str) -> dict[str, Any]:
+def error_output(kind: str, message: str) -> dict[str, Any]:
+    """Return an error as nbformat has it among a cell's outputs."""
     return {"output_type": "error", "ename": kind, "evalue": message, "traceback": [f"{kind}: {message}"]}
 
 
@@ -145,7 +142,7 @@ def _output(output: Mapping[str, Any]) -> dict[str, Any]:
         return {"output_type": kind, "name": name, "text": _text(output["text"])}
     if kind == "error":
         lines = [_text(line) for line in output["traceback"]]
-        return _error(_text(output["ename"]), _text(output["evalue"])) | {"traceback": lines}
+        return error_output(_text(output["ename"]), _text(output["evalue"])) | {"traceback": lines}
     data = {key: _text(output["data"][key]) for key in ("text/plain", "image/png") if key in output["data"]}
     if "image/png" in data:
         data["image/png"] = binascii.b2a_base64(binascii.a2b_base64(data["image/png"])).decode()

@@ -12,7 +12,7 @@ from nbformat import NotebookNode, v4
 
 from classroom.authoring.cells import copy_cell, name_of
 from classroom.authoring.sets import ExerciseSet
-from classroom.grading.execute import Cell, run_notebook
+from classroom.grading.execute import Cell, error_output, run_notebook
 from classroom.intake.repair import repair_notebook
 from classroom.intake.submissions import Submission, Unreadable, read_submission
 from classroom.sandbox.limits import Limits
@@ -46,8 +46,7 @@ def grade_one(job: Job) -> Outcome:
     """Run a submission in a process of its own, and wait for it; for whatever goes wrong there is an error."""
     # A fork of a process that has torch already is there at once; macOS does not fork safely.
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    if sys.platform == "linux":
-        context.set_forkserver_preload([__name__, "torch._dynamo"])  # torch imports that one late, in every fork
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # torch imports that one late, in every fork
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, job), daemon=True)
     process.start()
@@ -76,8 +75,7 @@ def not_graded(released: NotebookNode, error: str | Exception) -> Outcome:
         if name_of(original):
             cell.metadata["nbgrader"] = original.metadata["nbgrader"]
         if name_of(original).endswith("-test"):
-            output = {"ename": "NotGraded", "evalue": error, "traceback": [f"NotGraded: {error}"]}
-            cell.outputs = [NotebookNode(output_type="error", **output)]
+            cell.outputs = [NotebookNode(error_output("NotGraded", error))]
             mark_executed(cell)
     _add_remarks(notebook, [f"Your submission could not be graded: {error}. What follows is the empty exercise."])
     return Outcome(notebook, error=error)
@@ -104,21 +102,18 @@ def _grade(job: Job) -> Outcome:
         notebook, remarks = repair_notebook(read_submission(job.submission.path), job.released)
     except Unreadable as error:
         return not_graded(job.released, str(error))
-    tests = {name_of(cell): cell.source for cell in job.exercises.notebook.cells if name_of(cell).endswith("-test")}
+    sources = [(name_of(cell), cell.source) for cell in job.exercises.notebook.cells]
+    tests = {name: Cell(source, name.removesuffix("-test")) for name, source in sources if name.endswith("-test")}
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    cells = [Cell(tests.get(name_of(cell), cell.source), _answer(name_of(cell), tests)) for cell in code]
+    cells = [tests.get(name_of(cell)) or Cell(cell.source) for cell in code]
     results = run_notebook(cells, job.isolation, job.limits, job.private)
-    for index, (cell, outputs) in enumerate(zip(code, results.outputs, strict=True)):
+    for index, (cell, ran, outputs) in enumerate(zip(code, cells, results.outputs, strict=True)):
         cell.execution_count = index + 1  # as remarks count them
         cell.outputs = [NotebookNode(output) for output in outputs]
-        if results.passed.get(_answer(name_of(cell), tests)) or outputs:
+        if results.passed.get(ran.tests) or outputs:
             mark_executed(cell)
     _add_remarks(notebook, [*remarks, *(f"{text[:1].upper()}{text[1:]}." for text in results.stopped)])
     return Outcome(notebook, remarks, results.stopped, results.check_errors)
-
-
-def _answer(name: str, tests: dict[str, str]) -> str:
-    return name.removesuffix("-test") if name in tests else ""
 
 
 def _add_remarks(notebook: NotebookNode, remarks: list[str]) -> None:

@@ -66,12 +66,12 @@ def grade_class(
     private = [folder, out, own.parent if own.name == chosen.name else own]
     work = [Job(each, chosen, released, found, limits or Limits(), private) for each in submissions]
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        outcomes = list(pool.map(_grade, work))
-    for job, outcome in zip(work, outcomes, strict=True):
+        done = list(zip(work, pool.map(_grade, work), strict=True))
+    for job, outcome in done:
         course.submit(job.submission.student, outcome.notebook)
     course.grade()
 
-    rows = [_row(job, outcome, course, folder) for job, outcome in zip(work, outcomes, strict=True)]
+    rows = [_row(job, outcome, course, folder) for job, outcome in done]
     write_table(out / f"{chosen.name}.csv", chosen, rows)
     width = max(len(row.student) for row in rows)
     counts = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
@@ -83,7 +83,7 @@ def grade_class(
 def _check_folders(folder: Path, out: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    if folder == out or folder.is_relative_to(out) or out.is_relative_to(folder):
+    if folder.is_relative_to(out) or out.is_relative_to(folder):
         raise ValueError(f"grades must not be written where the submissions are: {out} and {folder}")
 
 

@@ -4,7 +4,6 @@ It starts with ``python -m classroom.inside.runner``, within limits and, where t
 in it is secret, and nothing that it says is believed to be more than data.
 """
 
-import contextlib
 import importlib
 import io
 import json
@@ -15,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,7 @@ def _settle(settings: dict[str, Any]) -> None:
     os.environ |= {"HOME": str(home), "MPLCONFIGDIR": str(home / "matplotlib"), "IPYTHONDIR": str(home / "ipython")}
     if settings["fonts"] and Path(settings["fonts"]).exists():
         shutil.copy(settings["fonts"], home / "matplotlib")
-    user = settings["user"]
-    if user is not None:
+    if (user := settings["user"]) is not None:
         for path in (home, home / "matplotlib"):
             os.chown(path, user, user)
         os.setgroups([])
@@ -134,13 +132,10 @@ def _shell(outputs: Outputs) -> Any:
 
     class Shell(InteractiveShell):
         def _showtraceback(self, kind: type, error: BaseException, lines: list[str]) -> None:
-            lines = [line[:5000] for line in lines[-20:]]
-            outputs.error(kind.__name__[:100], str(error)[:1000], lines)
+            outputs.error(kind.__name__[:100], str(error)[:1000], [line[:5000] for line in lines[-20:]])
 
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    config.InteractiveShell.xmode = "Context"
+    errors = {"colors": "nocolor", "xmode": "Context"}
+    config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": errors})
     return Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
 
 
@@ -178,20 +173,17 @@ def _serve(link: socket.socket, shell: Any, outputs: Outputs, originals: Origina
 
     getpid, leave, own = os.getpid, os._exit, os.getpid()
     send(link, "ready")
-    while True:
-        try:
-            request = receive(link)
-        except Closed:
-            leave(0)
-        reply = _reply(request, shell, outputs, originals)
-        if getpid() != own:
-            leave(0)  # a fork that a cell has left behind
-        try:
-            send(link, reply)
-        except Closed:
-            leave(0)
-        except Exception as error:
-            send(link, {"raised": _describe(error, 0), "outputs": []})
+    try:
+        while True:
+            reply = _reply(receive(link), shell, outputs, originals)
+            if getpid() != own:
+                leave(0)  # a fork that a cell has left behind
+            try:
+                send(link, reply)
+            except Exception as error:  # such as a value that is no plain data
+                send(link, {"raised": _describe(error, 0), "outputs": []})
+    except Closed:
+        leave(0)
 
 
 def _reply(request: dict[str, Any], shell: Any, outputs: Outputs, originals: Originals) -> dict[str, Any]:
@@ -231,7 +223,7 @@ def _describe(error: BaseException, seconds: float) -> list[str]:
         return [type(error).__name__[:100], ""]
 
 
-@contextlib.contextmanager
+@contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
     """Interrupt what takes longer; one that pays no heed is killed from outside a little later."""
 

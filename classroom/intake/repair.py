@@ -66,9 +66,9 @@ class Repair:
         self.released, self.remarks = released, []
         self._remark = self.remarks.append
         self.names = {name_of(node): index for index, node in enumerate(released.cells) if name_of(node)}
-        self.cells = [SubmittedCell(copy_cell(node), (index, 0, 0)) for index, node in enumerate(submission.cells)]
-        for cell, node in zip(self.cells, submission.cells, strict=True):
-            cell.name = name_of(node) if name_of(node) in self.names else ""
+        known = [name if name in self.names else "" for name in map(name_of, submission.cells)]
+        nodes = map(copy_cell, submission.cells)
+        self.cells = [SubmittedCell(node, (index, 0, 0), known[index]) for index, node in enumerate(nodes)]
         self._recognize()
         self.tests = {name: self._take_tests(name) for name in self.names if self._is_test(name)}
         for name in self.names:
@@ -107,8 +107,7 @@ class Repair:
             own = [cell for cell in self.cells if cell.is_own and name in defined_names(cell.node)]
             if own and not self._named(name) and self._marks(name)["solution"] and not self._marks(name)["grade"]:
                 own[-1].released_index, own[-1].name = self.names[name], name
-        found = [name for name in missing if self._named(name)]
-        if found:
+        if found := [name for name in missing if self._named(name)]:
             self._remark(f"The marks of the graded cells were gone; recognised by their text: {', '.join(found)}.")
 
     def _take_tests(self, name: str) -> list[float]:
@@ -189,11 +188,10 @@ class Repair:
         """Return the lines that were typed into the text of the task, as one text, if there are any."""
         index = self.names[name] - 1
         lines = self.released.cells[index].source.splitlines() if index >= 0 else []
-        for cell in self.cells:
-            if cell.released_index == index >= 0 and cell.node.cell_type == "markdown":
-                added = [line for line in cell.node.source.splitlines() if line.strip() and line not in lines]
-                return ["\n".join(added)] if added else []
-        return []
+        same = [cell.node for cell in self.cells if cell.released_index == index >= 0]
+        texts = [node.source for node in same if node.cell_type == "markdown"]
+        added = [line for line in "".join(texts[:1]).splitlines() if line.strip() and line not in lines]
+        return ["\n".join(added)] if added else []
 
     def _keep_locked(self, name: str) -> None:
         """Keep one copy of a cell that is not to be edited, as it was handed out."""
@@ -211,9 +209,8 @@ class Repair:
         """Put back code that was handed out and is gone, such as imports; where it was edited, it stays so."""
         for index, node in enumerate(self.released.cells):
             names = defined_names(node)
-            there = any(
-                cell.released_index == index or (names and names <= defined_names(cell.node)) for cell in self.cells
-            )
+            there = [cell for cell in self.cells if cell.released_index == index]
+            there += [cell for cell in self.cells if names and names <= defined_names(cell.node)]
             if node.cell_type == "code" and not name_of(node) and not there:
                 self._put_back(index)
                 self._remark("A code cell that was given was missing; it is put back.")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Submission:
 
     student: str
     path: Path  # the file that is graded
-    others: list[Path] = field(default_factory=list)  # kept, but not graded
+    others: list[Path]  # kept, but not graded
 
 
 def collect(folder: Path, exercises: str) -> list[Submission]:
@@ -37,20 +37,23 @@ def collect(folder: Path, exercises: str) -> list[Submission]:
         folder: The class's folder.
         exercises: The name of the set.
     """
-    found = []
+    students: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
+        name, files = path.name, []
         if path.is_file() and path.suffix.lower() == ".ipynb":
-            found.append(Submission(student_id(path.name[: -len(path.suffix)]), path))
+            name, files = path.name[: -len(path.suffix)], [path]
         elif path.is_dir():
             inner = path / exercises if (path / exercises).is_dir() else path
             files = [file for file in inner.rglob("*.ipynb") if file.is_file() and not _is_hidden(file, inner)]
             # The name that it was handed out under, the newest, the last name.
             files.sort(key=lambda file: (file.stem == exercises, file.stat().st_mtime_ns, str(file)), reverse=True)
-            if files:
-                found.append(Submission(student_id(path.name), files[0], files[1:]))
-    return _one_a_student(found)
+        if files:  # a file and a folder of the same name are the same student's
+            earlier = students.get(student_id(name), [])
+            first, *second = sorted(earlier[:1] + files[:1], key=lambda file: file.stat().st_mtime_ns, reverse=True)
+            students[student_id(name)] = [first, *earlier[1:], *second, *files[1:]]
+    return [Submission(student, files[0], files[1:]) for student, files in students.items()]
 
 
 def student_id(name: str) -> str:
@@ -96,7 +99,10 @@ def read_submission(path: Path) -> NotebookNode:
     except (ValueError, RecursionError):
         raise Unreadable("the file is not a notebook (not JSON)") from None
     if isinstance(found, dict) and "worksheets" in found:
-        found = _upgraded(data)
+        try:
+            found = nbformat.convert(nbformat.reads(data.decode(), as_version=3), 4)
+        except Exception as error:
+            raise Unreadable(f"the notebook's old format cannot be read ({type(error).__name__})") from error
     if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
         raise Unreadable("the file is not a notebook (it has no cells)")
     return v4.new_notebook(cells=[_cell(cell) for cell in found["cells"] if isinstance(cell, dict)])
@@ -111,30 +117,10 @@ def _cell(cell: dict[str, Any]) -> NotebookNode:
     kept = cell.get("id")
     if isinstance(kept, str) and 0 < len(kept) <= 64 and set(kept) <= PLAIN - set("@. "):
         new.id = kept
-    about = cell.get("metadata")
-    about = about.get("nbgrader") if isinstance(about, dict) else None
-    if isinstance(about, dict) and isinstance(about.get("grade_id"), str):
-        new.metadata["nbgrader"] = {"grade_id": about["grade_id"]}
+    match cell:
+        case {"metadata": {"nbgrader": {"grade_id": str(name)}}}:
+            new.metadata["nbgrader"] = {"grade_id": name}
     return new
-
-
-def _upgraded(data: bytes) -> Any:
-    try:
-        return nbformat.convert(nbformat.reads(data.decode(), as_version=3), 4)
-    except Exception as error:
-        raise Unreadable(f"the notebook's old format cannot be read ({type(error).__name__})") from error
-
-
-def _one_a_student(found: list[Submission]) -> list[Submission]:
-    """Join a file and a folder of the same name: they are the same student's."""
-    students: dict[str, Submission] = {}
-    for submission in found:
-        first = students.setdefault(submission.student, submission)
-        if first is not submission:
-            files = sorted([first.path, submission.path], key=lambda file: file.stat().st_mtime_ns, reverse=True)
-            first.path = files[0]
-            first.others += files[1:] + submission.others
-    return list(students.values())
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:

@@ -19,6 +19,7 @@ PACKAGES = [ROOT_FOLDER / "classroom", ROOT_FOLDER / "companion"]
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store")
 SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/fonts", "/etc/localtime")
 FONTS = "/fonts.json"
+SET_TO_ONE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8")
 AS_USER = ["--unshare-all"]
 # Root needs no user namespace, and in one its processes would not be counted: it becomes another user inside.
 AS_ROOT = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_CHOWN", "--unshare-cgroup-try"]
@@ -64,7 +65,7 @@ def _working_options() -> tuple[list[str], str]:
     error = ""
     for own in [AS_USER] if os.geteuid() else [AS_ROOT, AS_USER]:
         for options in ([*own, "--proc", "/proc"], own):  # in some containers a new /proc is refused
-            command = [*_command(options, environment_of("/tmp", "try"), []), sys.executable, "-c", "import numpy"]
+            command = [*bubblewrap(environment_of("/tmp", "try"), [], options), sys.executable, "-c", "import numpy"]
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             if done.returncode == 0:
                 return options, ""
@@ -72,13 +73,9 @@ def _working_options() -> tuple[list[str], str]:
     return [], f"bubblewrap does not work ({error})"
 
 
-def bubblewrap(environment: dict[str, str], private: Sequence[Path]) -> list[str]:
+def bubblewrap(environment: dict[str, str], private: Sequence[Path], options: Sequence[str] = ()) -> list[str]:
     """Return the start of a command that runs the rest of it in a sandbox, where private folders are empty."""
-    return _command(_working_options()[0], environment, private)
-
-
-def _command(options: list[str], environment: dict[str, str], private: Sequence[Path]) -> list[str]:
-    command = ["bwrap", "--cap-drop", "ALL", *options, "--die-with-parent", "--new-session"]
+    command = ["bwrap", "--cap-drop", "ALL", *(options or _working_options()[0]), "--die-with-parent", "--new-session"]
     size = ["--size", str(Limits().file_size)] if "--size" in _help() else []
     command += ["--dev", "/dev", *size, "--tmpfs", "/dev/shm", *size, "--tmpfs", "/tmp"]
     for path in SYSTEM:
@@ -86,16 +83,15 @@ def _command(options: list[str], environment: dict[str, str], private: Sequence[
             command += ["--symlink", os.readlink(path), path]
         else:
             command += ["--ro-bind-try", path, path]
-    shown = [Path(path) for path in SYSTEM[:1]]
-    for path in python_folders():
+    folders = python_folders()
+    for path in folders:
         for parent in reversed(path.parents[:-1]):  # else nobody but root may pass through them
             command += ["--dir", str(parent)]
         command += ["--ro-bind", str(path), str(path)]
-        shown.append(path)
     for path in SETTINGS:
         command += ["--ro-bind-try", path, path]
     for path in {Path(path).resolve() for path in private}:
-        if path.is_dir() and any(path.is_relative_to(each.resolve()) for each in shown):
+        if path.is_dir() and any(path.is_relative_to(each.resolve()) for each in [Path(SYSTEM[0]), *folders]):
             command += ["--tmpfs", str(path)]
     if fonts():
         command += ["--ro-bind", fonts(), FONTS]
@@ -125,20 +121,15 @@ def python_folders() -> list[Path]:
 def environment_of(home: str, mark: str) -> dict[str, str]:
     """Return the environment of a submission's process: nothing of the instructor's."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {
         **kept,
-        **threads,
+        **dict.fromkeys(SET_TO_ONE, "1"),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": home,
         "TMPDIR": home,
         "PYTHONPATH": str(ROOT_FOLDER),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
-        "IPYTHONDIR": f"{home}/ipython",
-        "MPLCONFIGDIR": f"{home}/matplotlib",
-        "PYTHONUTF8": "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "COMPANION_DEVICE": "cpu",
         MARK: mark,

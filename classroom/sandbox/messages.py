@@ -44,10 +44,11 @@ def receive(link: socket.socket, deadline: float | None = None) -> Any:
     Raises:
         Closed, TooLate, BadMessage: Whatever the other side sends or does, it is one of these.
     """
-    length, text = LENGTH.unpack(_read(link, LENGTH.size, deadline))
+    head = _read(link, LENGTH.size, deadline)
+    length, text = LENGTH.unpack(head)
     if length > LARGEST or text > length:
         raise BadMessage(f"it is longer than {LARGEST >> 20} MB")
-    return _decode(_read(link, length, deadline), text)
+    return decode(head + _read(link, length, deadline))
 
 
 def encode(value: Any) -> bytes:
@@ -62,15 +63,11 @@ def encode(value: Any) -> bytes:
     return LENGTH.pack(len(text) + sum(map(len, blobs)), len(text)) + text + b"".join(blobs)
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes | bytearray) -> Any:
     """Return the plain data in bytes that :func:`encode` made."""
-    _, text = LENGTH.unpack(data[: LENGTH.size])
-    return _decode(bytearray(data[LENGTH.size :]), text)
-
-
-def _decode(data: bytearray, text: int) -> Any:
     try:
-        return _unpack(json.loads(data[:text]), memoryview(data)[text:])
+        end = LENGTH.size + LENGTH.unpack_from(data)[1]
+        return _unpack(json.loads(data[LENGTH.size : end]), memoryview(data)[end:])
     except Exception as error:  # nothing that the other side sends may do more than this
         raise BadMessage(f"it cannot be read ({type(error).__name__})") from None
 

@@ -79,12 +79,10 @@ class Session:
             messages.send(self.process.link, {**request, "seconds": seconds}, time.monotonic() + seconds + GRACE)
         reply = self._receive(seconds + GRACE)
         if left <= seconds and self._end < time.monotonic():
-            self.close()
             self.error = f"the notebook was stopped after {self.limits.seconds_in_all:.0f} s in all"
-            raise ProcessDied(self.error)
+            raise self._died(self.error)
         if not isinstance(reply, dict):
-            self.close()
-            raise ProcessDied("its process sent something that is no reply")
+            raise self._died("its process sent something that is no reply")
         return reply
 
     def close(self) -> str:
@@ -98,11 +96,14 @@ class Session:
         except messages.Closed:
             raise ProcessDied(self.close() or "its process closed the line") from None
         except messages.TooLate:
-            self.close()
-            raise ProcessDied(f"it was killed after {seconds:.0f} s, since it did not stop when told to") from None
+            raise self._died(f"it was killed after {seconds:.0f} s, since it did not stop when told to") from None
         except messages.BadMessage as error:
-            self.close()
-            raise ProcessDied(f"its process sent something that is no reply: {error}") from None
+            raise self._died(f"its process sent something that is no reply: {error}") from None
+
+    def _died(self, why: str) -> ProcessDied:
+        """End the process, and return the error that says why."""
+        self.close()
+        return ProcessDied(why)
 
 
 class SandboxedProcess:
@@ -158,11 +159,10 @@ class SandboxedProcess:
 
     def _is_ending(self) -> bool:
         """Return whether the process has closed its end of the link, and so is about to be gone."""
-        try:
+        with contextlib.suppress(OSError):
             self.link.settimeout(0)
             return self.link.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            return False
+        return False
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -179,10 +179,9 @@ class SandboxedProcess:
             time.sleep(0.02)
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        try:
+        with contextlib.suppress(psutil.Error, OSError):
             return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, OSError):
-            return False  # another user's, or gone
+        return False  # another user's, or gone
 
     def _watch(self) -> None:
         """Enforce what a kernel does not: the memory of all processes together, and where it must, their number."""
@@ -202,11 +201,8 @@ class SandboxedProcess:
 
 
 def _processes_of_user() -> int:
-    count = 0
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            count += process.num_threads() if process.uids().real == os.getuid() else 0
-    return count
+    found = [process.info for process in psutil.process_iter(["uids", "num_threads"])]
+    return sum(each["num_threads"] or 0 for each in found if each["uids"] and each["uids"].real == os.getuid())
 
 
 def _memory(processes: list[psutil.Process]) -> int:
