@@ -45,7 +45,7 @@ test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit te
 	@test -n "$$COMPANION_CI" || rm -f _build/stages
 	$(STAGE) style $(MAKE) style
 	$(STAGE) book $(MAKE) book
-	$(STAGE) tests $(PYTEST) --no-loadscope-reorder --doctest-modules companion tests
+	$(STAGE) tests $(PYTEST) --no-loadscope-reorder --doctest-modules companion classroom tests
 	$(STAGE) notebooks $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS)
 	@sh book/tools/stage.sh
 	@echo "make test: everything passed."

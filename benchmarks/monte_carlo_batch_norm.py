@@ -1,4 +1,4 @@
-"""Monte Carlo batch norm beside the loop that one would write: CPU time, and the most memory held at a time.
+"""Monte Carlo batch norm beside the paper's plain loop: CPU time, and the most memory held at a time.
 
 Run ``make bench``, or ``python benchmarks/monte_carlo_batch_norm.py``. Both draw their mini-batches; times are
 medians of runs in turns, on one thread; memory counts the tensors that torch's operators make, the samples too.
@@ -6,16 +6,17 @@ Columns: ``kept`` is ours when the statistics of the mini-batches are there alre
 """
 
 import argparse
-import copy
 import statistics
 import time
+import weakref
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from companion.probes import MonteCarloBatchNorm, mc_batch_norm
-from companion.probes.ghost_passes import PeakBytes
+from companion.probes import MonteCarloBatchNorm, mc_batch_norm, mc_batch_norm_by_loop
 
 # Rows and features as in the UCI sets of these names; the network of Teye et al. (2018) has two layers of 50.
 TABLES = {"yacht": (277, 31, 6), "kin8nm": (7372, 820, 8)}
@@ -43,42 +44,49 @@ def image_network() -> nn.Module:
     )
 
 
-@torch.no_grad()
-def plain_loop(model: nn.Module, data: Tensor, x: Tensor, batch_size: int, num_samples: int) -> Tensor:
-    """Statistics of one mini-batch after the other: momentum is 1, so that the running ones are the last batch's."""
-    outputs = []
-    for _ in range(num_samples):
-        model.train()
-        model(data[torch.randperm(len(data))[:batch_size]])
-        model.eval()
-        outputs.append(model(x))
-    return torch.stack(outputs)
+class Held(TorchDispatchMode):
+    """Account of live bytes: at each operator, the storages made inside that are still there; ``peak`` is the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made, self.peak = {}, 0
+
+    def __torch_dispatch__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        """Call the operator, and count."""
+        self._add((args, kwargs), came_in=True)
+        result = func(*args, **kwargs or {})
+        self.made = {key: entry for key, entry in self.made.items() if entry[0]() is not None}
+        self._add(result)
+        self.peak = max(self.peak, sum(size for _, size in self.made.values()))
+        return result
+
+    def _add(self, values: object, came_in: bool = False) -> None:
+        for tensor in filter(torch.is_tensor, tree_leaves(values)):
+            storage = tensor.untyped_storage()
+            size = 0 if came_in else storage.nbytes()
+            self.made.setdefault(storage.data_ptr(), (weakref.ref(storage), size))
 
 
 def seconds(run: Callable) -> float:
-    """CPU seconds of a call, which other processes on the machine disturb less than a clock's."""
+    """Return the CPU seconds of a call, which other processes on the machine disturb less than a clock's."""
     start = time.process_time()
     run()
     return time.process_time() - start
 
 
 def mebibytes(run: Callable) -> float:
-    """The most that a call's tensors hold at a time."""
-    with PeakBytes() as held:
+    """Return the most that a call's tensors hold at a time."""
+    with Held() as held:
         kept = run()
     del kept
     return held.peak / 2**20
 
 
 def compare(model: nn.Module, data: Tensor, x: Tensor, batch_size: int, num_samples: int, repeats: int) -> list[float]:
-    """CPU seconds of the loop, of ours, and of ours with kept statistics; then mebibytes of the first two."""
-    bare = copy.deepcopy(model)
-    for layer in bare.modules():
-        if hasattr(layer, "momentum"):
-            layer.momentum = 1.0
+    """Return CPU seconds of the loop, of ours, and of ours with kept statistics; then mebibytes of the first two."""
     sampler = MonteCarloBatchNorm(model, data, batch_size, num_samples)
     runs = [
-        lambda: plain_loop(bare, data, x, batch_size, num_samples),
+        lambda: mc_batch_norm_by_loop(model, data, x, batch_size, num_samples),
         lambda: mc_batch_norm(model, data, x, batch_size, num_samples),
         lambda: sampler.samples(x),
     ]

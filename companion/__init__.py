@@ -11,10 +11,12 @@ ROOMS = {
         convert_sync_batch_norm data_dependent_init fold_weight_norm standardize weight_norm
     """,
     "probes": """
-        Classification EquivalentSchedule MonteCarloBatchNorm Regression Reliability best_constant_std best_crps
-        best_log_likelihood best_precision effective_rate equivalent_schedule gaussian_crps gaussian_log_likelihood
-        interval_coverage is_scale_invariant mc_batch_norm mixture_log_likelihood normalized_score
+        Classification EquivalentSchedule GradientShift MonteCarloBatchNorm Regression Reliability Signals
+        Walk batch_noise best_constant_std best_crps best_log_likelihood best_precision effective_rate
+        equivalent_schedule excess_loss gaussian_crps gaussian_log_likelihood gradient_shift interval_coverage
+        is_scale_invariant loss_along mc_batch_norm mixture_log_likelihood normalized_score
         radial_and_tangential reliability replace_weight_decay scale_invariant_parameters scale_sensitivity
+        signal_propagation
     """,
     "lab": """
         Dataset Fit WorkersFailed cnn fit get_device load_data mlp recompute_statistics run_workers start_session sweep

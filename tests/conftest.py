@@ -128,10 +128,12 @@ def visit(browser):
 def show(visit, tmp_path):
     """Opens a page that holds nothing but figures, and waits for them to be drawn."""
 
-    def show(*figures, **options):
+    def show(*figures, style="", **options):
         parts = [figure._repr_mimebundle_()[0]["text/html"] for figure in figures]
         path = tmp_path / "figures.html"
-        path.write_text(f"<!doctype html><html lang=en><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
+        path.write_text(
+            f"<!doctype html><html lang=en><meta charset=utf-8><style>{style}</style>{''.join(parts)}", encoding="utf-8"
+        )
         page = visit(path, **options)
         page.wait_for_function(f"document.querySelectorAll('.fig[data-drawn]').length === {len(figures)}")
         return [page.locator(".companion-figure").nth(place) for place in range(len(figures))]

@@ -68,9 +68,9 @@ def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2
 
     want = _train(_start(seed), [eta for _ in steps], mu, decay=lam, clips=[clip for _ in steps], seed=seed)
     as_it_is = [1.0 for t in steps]
-    grows, shrinks = ([alpha ** (sign * t) for t in steps] for sign in (-1, 1))
+    grows = [alpha**-t for t in steps]
     as_the_rate, as_its_inverse = ([alpha ** (2 * sign * t) for t in steps] for sign in (-1, 1))
-    early, linear = [alpha * factor for factor in shrinks], [1 - t * (1 - alpha) for t in steps]
+    early, linear = [alpha ** (t + 1) for t in steps], [1 - t * (1 - alpha) for t in steps]
     factors = {
         "The threshold stays as it is. But the twin's gradients get shorter, and in the end none would be clipped.": as_it_is,
         "The threshold grows. But longer weights have shorter gradients.": grows,

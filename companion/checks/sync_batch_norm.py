@@ -105,7 +105,8 @@ def check_gap(
             "how far the means lie apart belongs to it.": apart / spread,
             "Into the variance go the squared distances from the common mean, not from the other machine's mean.": other_mean,
             "The common mean lies nearer to the machine with more values: it is not half-way, and weights differ.": half_way,
-            "Divide by the standard deviation, not by the variance: the root is missing.": apart / of_all**2,
+            "Divide by the standard deviation, not by the variance: the root is missing.": apart
+            / (spread**2 + between),
             "Variances are added, not standard deviations.": apart / (spread + between**0.5),
             "`spread` is a standard deviation: square it.": apart / (spread + between) ** 0.5,
             "The distance remains what it was only if nothing is divided.": apart,

@@ -37,7 +37,7 @@ _displayed = collections.Counter()  # how often each figure was displayed in thi
 
 
 def joined(*files: pathlib.Path) -> str:
-    """Files as one text. Not a module that imports another: a page that is read offline can't load a second file."""
+    """Return files as one text: a page that is read offline can't load a second module."""
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
@@ -57,11 +57,11 @@ class Checked(traitlets.TraitType):
         self.convert, self.rule, self.fix = convert, rule, fix
 
     def default(self, obj=None):
-        """The default value, a new copy for each figure."""
+        """Return the default value, a new copy for each figure."""
         return self.convert(self.default_value)
 
     def validate(self, obj, value):
-        """The converted value."""
+        """Return the converted value."""
         try:
             return self.convert(value)
         except (TypeError, ValueError):
@@ -169,7 +169,7 @@ class InteractiveFigure(anywidget.AnyWidget):
         super().__init_subclass__(**kwargs)
 
     def state(self) -> dict:
-        """Name and value of all that the drawing can read, as JSON knows it."""
+        """Return name and value of all that the drawing can read, as JSON knows it."""
         inherited = ipywidgets.DOMWidget.class_trait_names()
         names = [name for name in self.trait_names(sync=True) if name not in inherited and not name.startswith("_")]
         return self.get_state(sorted(names))
@@ -180,7 +180,7 @@ class InteractiveFigure(anywidget.AnyWidget):
         return f"{type(self).__name__}({traits})"
 
     def brief(self, name: str, value) -> str:
-        """How ``repr`` shows a trait: a long list by its shape."""
+        """Return a trait's value as ``repr`` shows it: a long list by its shape."""
         shape, part = [], value
         while isinstance(part, list) and part:
             shape, part = [*shape, len(part)], part[0]

@@ -1,4 +1,4 @@
-"""What several chapters need: a session, data, networks, training, worker processes."""
+"""Common needs of the chapters: a session, data, networks, training, worker processes."""
 
 from companion.lab.data import Dataset, load_data
 from companion.lab.networks import cnn, mlp, recompute_statistics

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TENSORS = ("x", "y", "x_test", "y_test")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -26,13 +28,12 @@ class Dataset:
 
     @property
     def is_classification(self) -> bool:
-        """Whether ``y`` holds class numbers."""
+        """True if ``y`` holds class numbers."""
         return not self.y.is_floating_point()
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same data on ``device``."""
-        names = ("x", "y", "x_test", "y_test")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        """Return the same data on ``device``."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 
 def load_data(name: str) -> Dataset:

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init  # torch's own draws, one more with a bias, would give schemes other weights
 
+from companion.norms.sharing import check_positive_int
+
 Norm = Callable[[int], nn.Module]
 
 
 def mlp(inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm | None = None) -> nn.Sequential:
-    r"""A fully connected network: ``depth`` times linear, ``norm``, ReLU, then a linear layer.
+    r"""Make a fully connected network: ``depth`` times linear, ``norm``, ReLU, then a linear layer.
 
     Weights start from He's normal distribution, variance :math:`2 / \text{fan-in}` (the last layer, which no
     ReLU follows: :math:`1 / \text{fan-in}`), and offsets at zero.
@@ -37,7 +39,8 @@ def mlp(inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm 
         >>> mlp(40, 10, width=8, depth=2)(torch.zeros(3, 40)).shape
         torch.Size([3, 10])
     """
-    _check_positive(inputs=inputs, outputs=outputs, width=width, depth=depth)
+    for name, size in (("inputs", inputs), ("outputs", outputs), ("width", width), ("depth", depth)):
+        check_positive_int(name, size)
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in in [inputs] + [width] * (depth - 1):
         layers += _block(skip_init(nn.Linear, fan_in, width, bias=norm is None), width, norm)
@@ -47,9 +50,10 @@ def mlp(inputs: int, outputs: int, width: int = 100, depth: int = 6, norm: Norm 
 def cnn(
     inputs: int, outputs: int, widths: Sequence[int] = (16, 16, 16), dimensions: int = 2, norm: Norm | None = None
 ) -> nn.Sequential:
-    r"""A convolutional network: for each of ``widths`` a convolution, ``norm``, ReLU; then mean over positions, linear.
+    r"""Make a convolutional network: for each of ``widths`` a convolution, ``norm``, ReLU; then mean, and linear.
 
-    Kernels have size 3; all convolutions but the first halve the number of positions along each axis.
+    The mean is that over positions. Kernels have size 3; all convolutions but the first halve the number of
+    positions along each axis.
     Weights start from He's normal distribution, variance :math:`2 / \text{fan-in}` (the last layer, which no
     ReLU follows: :math:`1 / \text{fan-in}`), and offsets at zero.
 
@@ -76,12 +80,14 @@ def cnn(
         raise ValueError(f"dimensions must be 1 (signals) or 2 (images), but got {dimensions}")
     if not widths:
         raise ValueError("widths must name at least one convolution, but got none")
-    _check_positive(inputs=inputs, outputs=outputs, **{f"widths[{i}]": width for i, width in enumerate(widths)})
+    names = ["inputs", "outputs", *(f"widths[{index}]" for index in range(len(widths)))]
+    for name, size in zip(names, [inputs, outputs, *widths], strict=True):
+        check_positive_int(name, size)
     convolution = (nn.Conv1d, nn.Conv2d)[dimensions - 1]
     pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[dimensions - 1]
     layers: list[nn.Module] = []
-    for number, (fan_in, width) in enumerate(zip([inputs, *widths], widths, strict=False)):
-        stride = 1 if number == 0 else 2
+    for index, (fan_in, width) in enumerate(zip([inputs, *widths], widths, strict=False)):
+        stride = 1 if index == 0 else 2
         bias = norm is None
         layers += _block(skip_init(convolution, fan_in, width, 3, stride, padding=1, bias=bias), width, norm)
     return nn.Sequential(*layers, pool(1), nn.Flatten(), _start(skip_init(nn.Linear, widths[-1], outputs), gain=1.0))
@@ -89,7 +95,7 @@ def cnn(
 
 @torch.no_grad()
 def recompute_statistics(network: nn.Module, x: Tensor, batch_size: int | None = None) -> nn.Module:
-    """A copy of a network, in evaluation mode, whose running statistics are those of ``x`` under the weights it has.
+    """Copy a network, in evaluation mode, with the running statistics that ``x`` has under its weights.
 
     Running statistics left by training lag behind the weights, and are noisy where batches are small. A network
     without any comes back as it is.
@@ -114,7 +120,7 @@ def recompute_statistics(network: nn.Module, x: Tensor, batch_size: int | None =
         (tensor([2.]), tensor([2.]))
     """
     batch_size = len(x) if batch_size is None else batch_size
-    _check_positive(batch_size=batch_size)
+    batch_size = check_positive_int("batch_size", batch_size)
     network = copy.deepcopy(network).train()
     layers = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
     settings = [
@@ -145,9 +151,3 @@ def _start(layer: nn.Module, gain: float) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, but got {size!r}")

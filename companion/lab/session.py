@@ -8,7 +8,7 @@ from companion.show.plot import use_style
 
 
 def get_device() -> torch.device:
-    """The device that experiments run on: ``COMPANION_DEVICE``, or a GPU if there is one.
+    """Return the device that experiments run on: ``COMPANION_DEVICE``, or a GPU if there is one.
 
     Returns:
         ``torch.device("cpu")`` or ``torch.device("cuda")``.

@@ -1,16 +1,18 @@
 """Train one network from many seeds at once, so that error bars cost little."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from companion.lab.data import Dataset
+from companion.lab.data import TENSORS, Dataset
 from companion.lab.session import get_device
+from companion.norms.sharing import check_positive_int
 from companion.show.progress import track
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
@@ -19,7 +21,7 @@ WINDOW = 20  # steps that a training loss is averaged over, since single batches
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """What training left: one column a seed. A seed that diverged is NaN from there on, and named in ``repr``.
+    """Result of training, one column a seed. A seed that diverged is NaN from there on, and named in ``repr``.
 
     Shapes:
         - ``loss``: ``(steps, seeds)``, the loss of each mini-batch before its step
@@ -42,7 +44,7 @@ class Fit:
         }
 
     def steps_to(self, target: float, window: int = WINDOW) -> Tensor:
-        """Steps until the loss, averaged over the last ``window`` steps, falls to ``target``: ``(seeds,)``.
+        """Return the steps until the loss, averaged over the last ``window`` steps, falls to ``target``: ``(seeds,)``.
 
         A seed that never gets there has ``inf``. Raises ValueError if there are fewer than ``window`` steps.
         """
@@ -97,43 +99,23 @@ def fit(
         ValueError: If there is no seed or no step, the batch is larger than the data, or a list of data does
             not have one for each seed, of one shape.
     """
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    own = not isinstance(data, Dataset)  # each seed its own data
-    if own:
-        data = _side_by_side(data, seeds)
-    examples = data.x.shape[1 if own else 0]
-    _check(seeds, steps, batch_size, data.name, examples)
+    seeds = tuple(range(seeds)) if isinstance(seeds, Integral) else tuple(seeds)
     device = get_device()
-    data = data.to(device)
-    column = torch.arange(len(seeds), device=device)[:, None]
+    data = _side_by_side(data, seeds, device)
+    _check_sizes(steps, batch_size, data)
     networks = [_build(build, seed).to(device) for seed in seeds]
     template = copy.deepcopy(networks[0]).train()
-    parameters, buffers = stack_module_state(networks)
-    run = torch.vmap(lambda p, b, x: functional_call(template, (p, b), (x,)), in_dims=(0, 0, 0), randomness="different")
-    updater = optimizer(list(parameters.values()), lr=learning_rate)
-    batches = _batches(seeds, examples, batch_size, steps)
-    losses: list[Tensor] = []
-    arrived = torch.zeros(len(seeds), dtype=torch.bool, device=device)
-    for batch in track(batches, steps, f"{len(seeds)} seeds, rate {learning_rate:g}", show_progress):
-        batch = (column, batch.to(device)) if own else batch.to(device)
-        loss = _loss(run(parameters, buffers, data.x[batch]), data.y[batch])
-        updater.zero_grad()
-        loss.sum().backward()
-        updater.step()
-        losses.append(loss.detach())
-        if not losses[-1].isfinite().any():
-            break
-        if stop_at is not None and len(losses) >= WINDOW:
-            arrived |= torch.stack(losses[-WINDOW:]).mean(0) <= stop_at
-            if arrived.all():
-                steps = len(losses)
-                break
+    state = stack_module_state(networks)  # parameters and buffers
+    each = torch.vmap(lambda p, b, x: functional_call(template, (p, b), (x,)), randomness="different")
+    run = partial(each, *state)
+    updater = optimizer(list(state[0].values()), lr=learning_rate)
+    batches = _batches(seeds, data.x.shape[1], batch_size, steps)
+    batches = track(batches, steps, f"{len(seeds)} seeds, rate {learning_rate:g}", show_progress)
+    losses = _collect(_train(run, updater, data, batches), stop_at)
     template.eval()
     for index, network in enumerate(networks):
-        _unstack(network, index, parameters, buffers)
-    x_test = data.x_test if own else data.x_test.expand(len(seeds), *data.x_test.shape)
-    error = _test_error(run, parameters, buffers, x_test, data.y_test)
-    return Fit(seeds, *_mark_diverged(losses, steps, error), tuple(networks))
+        _unstack(network, index, *state)
+    return Fit(seeds, *_mark_diverged(losses, steps, _test_error(run, data)), tuple(networks))
 
 
 def sweep(
@@ -143,28 +125,30 @@ def sweep(
     return {rate: fit(build, data, learning_rate=rate, **settings) for rate in learning_rates}
 
 
-def _side_by_side(data: Sequence[Dataset], seeds: tuple[int, ...]) -> Dataset:
-    """One data set whose tensors have a leading axis of seeds."""
-    data = list(data)
-    if not data or len(data) != len(seeds):
-        raise ValueError(f"data must be one set, or one for each seed, but got {len(data)} for {len(seeds)} seeds")
-    parts = {}
-    for name in ("x", "y", "x_test", "y_test"):
-        shapes = sorted({tuple(getattr(part, name).shape) for part in data})
-        if len(shapes) > 1:
-            raise ValueError(f"{name} must have one shape in all sets, to be trained together, but got {shapes}")
-        parts[name] = torch.stack([getattr(part, name) for part in data])
-    return replace(data[0], **parts)
-
-
-def _check(seeds: tuple[int, ...], steps: int, batch_size: int, name: str, examples: int) -> None:
+def _side_by_side(data: Dataset | Sequence[Dataset], seeds: tuple[int, ...], device: torch.device) -> Dataset:
+    """Return one data set on ``device`` whose tensors have a leading axis of seeds."""
     if not seeds:
         raise ValueError("seeds must name at least one seed, but got none")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, but got {steps}")
-    if not 1 <= batch_size <= examples:
+    sets = [data] if isinstance(data, Dataset) else list(data)
+    if not isinstance(data, Dataset) and len(sets) != len(seeds):
+        raise ValueError(f"data must be one set, or one for each seed, but got {len(sets)} for {len(seeds)} seeds")
+    parts = {}
+    for name in TENSORS:
+        shapes = sorted({tuple(getattr(one, name).shape) for one in sets})
+        if len(shapes) > 1:
+            raise ValueError(f"{name} must have one shape in all sets, to be trained together, but got {shapes}")
+        stacked = torch.stack([getattr(one, name) for one in sets]).to(device)
+        parts[name] = stacked.expand(len(seeds), *shapes[0])  # a set that all seeds share is there once
+    return replace(sets[0], **parts)
+
+
+def _check_sizes(steps: int, batch_size: int, data: Dataset) -> None:
+    check_positive_int("steps", steps)
+    check_positive_int("batch_size", batch_size)
+    examples = data.x.shape[1]
+    if batch_size > examples:
         raise ValueError(
-            f"batch_size must lie between 1 and the {examples} training examples of {name}, but got {batch_size}"
+            f"batch_size must lie between 1 and the {examples} training examples of {data.name}, but got {batch_size}"
         )
 
 
@@ -175,7 +159,7 @@ def _build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def _batches(seeds: tuple[int, ...], examples: int, batch_size: int, steps: int) -> Iterable[Tensor]:
-    """For each step the chosen examples' numbers, ``(seeds, batch_size)``."""
+    """Yield for each step the chosen examples' numbers, ``(seeds, batch_size)``."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     per_epoch = examples // batch_size
     for step in range(steps):
@@ -185,8 +169,33 @@ def _batches(seeds: tuple[int, ...], examples: int, batch_size: int, steps: int)
         yield orders[:, start : start + batch_size]
 
 
+def _train(run: Callable, updater: torch.optim.Optimizer, data: Dataset, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Take a step for each batch, and yield the losses before it, ``(seeds,)``."""
+    column = torch.arange(len(data.x), device=data.x.device)[:, None]
+    for batch in batches:
+        rows = column, batch.to(data.x.device)
+        loss = _loss(run(data.x[rows]), data.y[rows])
+        updater.zero_grad()
+        loss.sum().backward()
+        updater.step()
+        yield loss.detach()
+
+
+def _collect(losses: Iterable[Tensor], stop_at: float | None) -> list[Tensor]:
+    """Return the losses up to where every seed has diverged or, with ``stop_at``, has been there."""
+    seen: list[Tensor] = []
+    arrived = torch.tensor(False)
+    for loss in losses:
+        seen.append(loss)
+        if stop_at is not None and len(seen) >= WINDOW:
+            arrived = arrived | (torch.stack(seen[-WINDOW:]).mean(0) <= stop_at)
+        if arrived.all() or not loss.isfinite().any():
+            break
+    return seen
+
+
 def _loss(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean loss of each seed's batch, ``(seeds,)``: cross-entropy for classes, else squared error."""
+    """Return the mean loss of each seed's batch, ``(seeds,)``: cross-entropy for classes, else squared error."""
     if y.is_floating_point():
         each = (outputs.squeeze(-1) - y).square()
     else:
@@ -194,13 +203,13 @@ def _loss(outputs: Tensor, y: Tensor) -> Tensor:
     return each.mean(1)
 
 
-def _test_error(run, parameters, buffers, x: Tensor, y: Tensor) -> Tensor:
-    """The error of each seed, ``(seeds,)``; ``x`` has a leading axis of seeds, ``y`` may have one."""
+def _test_error(run: Callable, data: Dataset) -> Tensor:
+    """Return the error of each seed on its test examples, ``(seeds,)``."""
     with torch.no_grad():
-        outputs = run(parameters, buffers, x)
-    if y.is_floating_point():
-        return (outputs.squeeze(-1) - y).square().mean(1).cpu()
-    return 100 * (outputs.argmax(-1) != y).float().mean(1).cpu()
+        outputs = run(data.x_test)
+    if data.is_classification:
+        return 100 * (outputs.argmax(-1) != data.y_test).float().mean(1).cpu()
+    return (outputs.squeeze(-1) - data.y_test).square().mean(1).cpu()
 
 
 def _unstack(network: nn.Module, index: int, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
@@ -210,8 +219,9 @@ def _unstack(network: nn.Module, index: int, parameters: dict[str, Tensor], buff
 
 
 def _mark_diverged(losses: list[Tensor], steps: int, error: Tensor) -> tuple[Tensor, Tensor]:
-    """NaN from the first loss that is not finite on: what follows it says nothing about the seed."""
-    seen = torch.stack(losses).cpu()
-    loss = nn.functional.pad(seen, (0, 0, 0, steps - len(seen)), value=torch.nan)
+    """Put NaN from the first loss that is not finite on: what follows it says nothing about the seed."""
+    loss = torch.stack(losses).cpu()
+    if not loss[-1].isfinite().any():  # training broke off
+        loss = nn.functional.pad(loss, (0, 0, 0, steps - len(loss)), value=torch.nan)
     lost = (~loss.isfinite()).cumsum(0) > 0
     return loss.masked_fill(lost, torch.nan), error.masked_fill(lost[-1], torch.nan)

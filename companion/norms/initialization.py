@@ -16,7 +16,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those whose weight has 
 
 @torch.no_grad()
 def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
-    r"""Give every unit with weight norm mean 0 and variance 1 over a batch: sets each ``g`` and offset, in place.
+    r"""Give every unit with weight norm mean 0 and variance 1 over a batch: set each ``g`` and offset, in place.
 
     .. math:: t = \frac{v \cdot x}{\lVert v \rVert}, \quad g = \frac{1}{\sigma[t]}, \quad b = -\frac{\mu[t]}{\sigma[t]}
 
@@ -64,25 +64,14 @@ def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
     def set_scale(layer, args, kwargs, _):
         name = names[layer]
         _check_settled(waiting)
-        if layer not in unset:
-            raise ValueError(
-                f"each layer must be used once, but {name}weight is used again in one pass: no g suits "
-                "both uses; leave weight norm off this layer, or set its g by hand"
-            )
+        _check_first(layer in unset, name)
         unset.remove(layer)
-        g = layer.parametrizations.weight.original0
-        g.fill_(1)
+        out = _scaled(layer, args, kwargs, name)
         changed.append(f"{name}parametrizations.weight.original0")
-        if layer.bias is not None:
-            layer.bias.zero_()
-            changed.append(f"{name}bias")
-        mean, deviation = _statistics(layer, layer.forward(*args, **kwargs), name)
-        g.copy_((1 / deviation).view_as(g))
-        if layer.bias is not None:
-            layer.bias.copy_(-mean / deviation)
-        out = layer.forward(*args, **kwargs)
         if layer.bias is None:
             waiting.append((name, out))
+        else:
+            changed.append(f"{name}bias")
         return out
 
     def set_mean(layer, args, _):
@@ -102,19 +91,14 @@ def data_dependent_init(model: nn.Module, batch: Tensor) -> None:
     with torch.random.fork_rng([batch.device] if batch.is_cuda else []):
         twin(batch)
     _check_settled(waiting)
-    if unset:
-        missed = ", ".join(f"{names[layer]}weight" for layer in unset)
-        raise ValueError(
-            f"each layer must be used once, but the pass did not call {missed}; give a batch that "
-            "reaches it, or leave weight norm off"
-        )
+    _check_called([f"{names[layer]}weight" for layer in unset])
     own, new = model.state_dict(), twin.state_dict()
     for name in changed:
         own[name].copy_(new[name])
 
 
 def _settable(model: nn.Module, names: dict[nn.Module, str]) -> list[nn.Module]:
-    """The layers with weight norm, if eqs 5 and 6 can be met for each of them."""
+    """Return the layers with weight norm, if eqs 5 and 6 can be met for each of them."""
     layers = []
     for path, layer, name in weight_normed(model):
         if not isinstance(layer, LAYERS) or name != "weight":
@@ -139,8 +123,21 @@ def _settable(model: nn.Module, names: dict[nn.Module, str]) -> list[nn.Module]:
     return layers
 
 
+def _scaled(layer: nn.Module, args: tuple, kwargs: dict, name: str) -> Tensor:
+    """Set the ``g`` of a layer, and its bias if it has one, from what goes in; return what then comes out."""
+    g = layer.parametrizations.weight.original0
+    g.fill_(1)
+    if layer.bias is not None:
+        layer.bias.zero_()
+    mean, deviation = _statistics(layer, layer.forward(*args, **kwargs), name)
+    g.copy_((1 / deviation).view_as(g))
+    if layer.bias is not None:
+        layer.bias.copy_(-mean / deviation)
+    return layer.forward(*args, **kwargs)
+
+
 def _statistics(layer: nn.Module, t: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each output channel over everything else, both ``(C,)``."""
+    """Return mean and standard deviation of each output channel over everything else, both ``(C,)``."""
     if isinstance(layer, nn.Linear):
         t = t.reshape(-1, t.shape[-1])  # a token counts as an example
     elif t.dim() < layer.weight.dim():
@@ -162,4 +159,20 @@ def _check_settled(waiting: list[tuple[str, Tensor]]) -> None:
         raise ValueError(
             f"{waiting[0][0]}bias must be there to take off the mean, but it is None and no "
             "MeanOnlyBatchNorm follows; make the layer with bias=True"
+        )
+
+
+def _check_first(is_first: bool, name: str) -> None:
+    if not is_first:
+        raise ValueError(
+            f"each layer must be used once, but {name}weight is used again in one pass: no g suits "
+            "both uses; leave weight norm off this layer, or set its g by hand"
+        )
+
+
+def _check_called(missed: list[str]) -> None:
+    if missed:
+        raise ValueError(
+            f"each layer must be used once, but the pass did not call {', '.join(missed)}; give a batch that "
+            "reaches it, or leave weight norm off"
         )

@@ -16,11 +16,11 @@ from companion.norms.sharing import check_eps, check_input, check_positive_int, 
 
 
 class Norm(nn.Module):
-    """What all schemes have in common; a scheme adds :meth:`group_size`."""
+    """Common part of all schemes; a scheme adds :meth:`group_size`."""
 
     def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
-        check_positive_int("the number of channels", num_channels)
+        num_channels = check_positive_int("the number of channels", num_channels)
         check_eps(eps)
         self.num_channels, self.eps, self.affine = num_channels, eps, affine
         self.register_parameter("weight", nn.Parameter(torch.ones(num_channels)) if affine else None)
@@ -36,11 +36,11 @@ class Norm(nn.Module):
         return f"{self.num_channels}, eps={self.eps}, affine={self.affine}"
 
     def group_size(self, x: Tensor) -> tuple[int, int]:
-        """How many examples and how many channels of ``x`` share a mean and a variance."""
+        """Return how many examples and how many channels of ``x`` share a mean and a variance."""
         raise NotImplementedError
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance to normalize ``x`` with."""
+        """Return the mean and variance to normalize ``x`` with."""
         return moments(x, *self.group_size(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class BatchNorm(Norm):
             raise ValueError(
                 f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; torch takes 0.1"
             )
-        self.num_features, self.momentum, self.track_running_stats = num_features, momentum, track_running_stats
+        self.num_features, self.momentum, self.track_running_stats = self.num_channels, momentum, track_running_stats
         self.register_buffer("running_mean", torch.zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", torch.ones(num_features) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
@@ -176,8 +176,7 @@ class GhostBatchNorm(BatchNorm):
         track_running_stats: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
-        check_positive_int("ghost_batch_size", ghost_batch_size)
-        self.ghost_batch_size = ghost_batch_size
+        self.ghost_batch_size = check_positive_int("ghost_batch_size", ghost_batch_size)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, ghost_batch_size={self.ghost_batch_size}"
@@ -222,7 +221,7 @@ class GroupNorm(Norm):
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, eps, affine)
-        check_positive_int("num_groups", num_groups)
+        num_groups = check_positive_int("num_groups", num_groups)
         if num_channels % num_groups:
             raise ValueError(
                 "num_groups must divide the number of channels, "
@@ -251,7 +250,7 @@ class InstanceNorm(Norm):
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_features, eps, affine)
-        self.num_features = num_features
+        self.num_features = self.num_channels
 
     def group_size(self, x: Tensor) -> tuple[int, int]:
         return 1, 1

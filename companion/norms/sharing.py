@@ -4,12 +4,14 @@ Every scheme of UDL figure 11.14 says how many consecutive examples and how many
 channels share their statistics; positions always do.
 """
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
 
 def moments(x: Tensor, examples: int, channels: int) -> tuple[Tensor, Tensor]:
-    r"""Mean and biased variance of each group of ``examples`` x ``channels`` x all positions.
+    r"""Return mean and biased variance of each group of ``examples`` x ``channels`` x all positions.
 
     .. math:: m = \frac{1}{n} \sum_i x_i, \qquad s^2 = \frac{1}{n} \sum_i (x_i - m)^2
 
@@ -188,11 +190,12 @@ def check_input(x: Tensor) -> None:
         )
 
 
-def check_positive_int(name: str, value: int) -> None:
-    """Raise unless ``value`` is a positive whole number."""
-    # A traced size is a SymInt, which is no int; a bool is an int, but no count.
-    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < 1:
+def check_positive_int(name: str, value: int) -> int:
+    """Return ``value`` as an int; raise unless it is a positive whole number."""
+    # NumPy's integers are Integral, too; a traced size is a SymInt, which is not; a bool is an int, but no count.
+    if isinstance(value, bool) or not isinstance(value, int | Integral | torch.SymInt) or value < 1:
         raise ValueError(f"{name} must be a positive whole number (int), but got {value!r}; 1 is the least")
+    return value if isinstance(value, int | torch.SymInt) else int(value)
 
 
 def check_eps(eps: float) -> None:

@@ -105,7 +105,7 @@ class SyncBatchNorm(BatchNorm):
 
     @property
     def is_shared(self) -> bool:
-        """Whether the next call sends anything: in training, with other workers."""
+        """True if the next call sends anything: in training, with other workers."""
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return False
         workers = dist.get_world_size(self.process_group)
@@ -117,7 +117,7 @@ class SyncBatchNorm(BatchNorm):
         return workers > 1
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance to normalize ``x`` with: in training those of all workers' ``x``."""
+        """Return the mean and variance to normalize ``x`` with: in training those of all workers' ``x``."""
         if not self.is_shared:
             return super().moments(x)
         mean, var, count = SharedMoments.apply(x, self.process_group)
@@ -126,7 +126,7 @@ class SyncBatchNorm(BatchNorm):
         return mean, var
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalized activations, in the dtype of ``x``; nothing to normalize still takes part."""
+        """Return the normalized activations, in the dtype of ``x``; nothing to normalize still takes part."""
         if x.numel() or not self.is_shared:
             return super().forward(x)
         one = x.new_zeros(1, *[max(size, 1) for size in x.shape[1:]])
@@ -146,7 +146,7 @@ class SyncBatchNorm(BatchNorm):
 
 
 def convert_sync_batch_norm(model: nn.Module, process_group: dist.ProcessGroup | None = None) -> nn.Module:
-    """The model with each batch norm, torch's or ours, replaced by a :class:`SyncBatchNorm` of the same state.
+    """Replace each batch norm of a model, torch's or ours, by a :class:`SyncBatchNorm` of the same state.
 
     The model is changed in place, and parameters stay the same objects, so an optimizer keeps working.
     :class:`GhostBatchNorm` stays: its groups are part of what it is.

@@ -48,12 +48,12 @@ class WeightNorm(nn.Module):
         self.dim = dim
 
     def forward(self, g: Tensor, v: Tensor) -> Tensor:
-        """The weight."""
+        """Return the weight."""
         wide = widen(v)
         return (wide * (widen(g) / self.length(wide))).to(v.dtype)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A pair ``g``, ``v`` that gives ``weight``: its length, and a copy of itself."""
+        """Return a pair ``g``, ``v`` that gives ``weight``: its length, and a copy of itself."""
         length = self.length(widen(weight))
         if not (length > 0).all():
             raise ValueError(
@@ -63,14 +63,14 @@ class WeightNorm(nn.Module):
         return length.to(weight.dtype), weight.clone()
 
     def length(self, v: Tensor) -> Tensor:
-        r"""The norm :math:`\lVert v \rVert` of each vector, in the shape of ``g``."""
+        r"""Return the norm :math:`\lVert v \rVert` of each vector, in the shape of ``g``."""
         if self.dim is None:
             return v.norm()
         others = [axis for axis in range(v.dim()) if axis != self.dim]
         return torch.linalg.vector_norm(v, dim=others, keepdim=True) if others else v.abs()
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument."""
         return f"dim={self.dim}"
 
 
@@ -198,7 +198,7 @@ class MeanOnlyBatchNorm(Norm):
             raise ValueError(
                 f"momentum must be None or a number in [0, 1], but got momentum={momentum!r}; torch takes 0.1"
             )
-        self.num_features, self.momentum = num_features, momentum
+        self.num_features, self.momentum = self.num_channels, momentum
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -210,11 +210,11 @@ class MeanOnlyBatchNorm(Norm):
         self.num_batches_tracked.zero_()
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Return the arguments."""
         return f"{self.num_features}, momentum={self.momentum}"
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean to take off, and 1 for a variance: :meth:`forward` is that of the other schemes."""
+        """Return the mean to take off, and 1 for a variance: :meth:`forward` is that of the other schemes."""
         if not self.training:
             mean = self.running_mean
         elif x.shape[1] == x.numel():
@@ -235,7 +235,7 @@ class MeanOnlyBatchNorm(Norm):
 
 
 def weight_normed(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
-    """All that has weight norm in a model: name of the module, module, name of its parameter."""
+    """Return all that has weight norm in a model: name of the module, module, name of its parameter."""
     found = [
         (path, module, name)
         for path, module in model.named_modules()

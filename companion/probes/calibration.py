@@ -1,4 +1,4 @@
-r"""Do stated uncertainties hold? Intervals should cover as often as they say, probabilities come true as often."""
+r"""Calibration of uncertainties: intervals should cover as often as they say, probabilities come true as often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from companion.probes.scores import check_predictions, to_float64
 
 @dataclass(frozen=True)
 class Reliability:
-    """What became of predictions, sorted into bins by their confidence; all three tensors are ``(bins,)``.
+    """Outcome of predictions, sorted into bins by their confidence; all three tensors are ``(bins,)``.
 
     ``confidence`` and ``accuracy`` are means, NaN in a bin whose ``count`` is 0.
     """
@@ -25,13 +25,13 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        r"""How far accuracy is from confidence, :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`."""
+        r"""Distance of accuracy from confidence, :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`."""
         gaps = (self.accuracy - self.confidence).abs() * self.count
         return (gaps.nansum() / self.count.sum()).item()
 
 
 def interval_coverage(y: Any, mean: Any, std: Any, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> Tensor:
-    r"""The share of targets inside the central interval of a normal prediction, for each level.
+    r"""Return the share of targets inside the central interval of a normal prediction, for each level.
 
     .. math:: \frac1N \sum_i \big[\,|y_i - m_i| \le \sigma_i\,\Phi^{-1}(\tfrac{1 + \ell}{2})\,\big]
 
@@ -66,7 +66,7 @@ def interval_coverage(y: Any, mean: Any, std: Any, levels: Sequence[float] = (0.
 
 
 def reliability(probabilities: Any, labels: Any, bins: int = 10) -> Reliability:
-    r"""Whether a classifier that is sure to 80 % is right in 80 % of cases, for each degree of confidence.
+    r"""Measure, for each degree of confidence, if a classifier that is sure to 80 % is right in 80 % of cases.
 
     The confidence is the largest probability; bins have equal width, :math:`[0, 1/B), \dots, [1 - 1/B, 1]`.
 

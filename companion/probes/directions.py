@@ -1,4 +1,4 @@
-"""What scale-invariant weights feel: directions, not lengths.
+"""Directions, not lengths: all that scale-invariant weights feel.
 
 A gradient's part along the weights changes their length, the rest their direction, and a step turns them as
 far as its rate divided by their squared length says.
@@ -58,7 +58,7 @@ def radial_and_tangential(
 
 
 def effective_rate(learning_rate: float, weights: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    r"""The learning rate that scale-invariant weights feel: their direction moves as if they had length 1.
+    r"""Return the learning rate that scale-invariant weights feel: their direction moves as if they had length 1.
 
     .. math:: \frac{\eta}{\|w\|^2}
 

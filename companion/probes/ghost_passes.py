@@ -3,7 +3,6 @@
 The model is neither copied nor changed: while a pass runs, what its batch norm layers ask for is answered here.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,8 +12,6 @@ from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from companion.norms import BatchNorm, moments
 
@@ -22,7 +19,7 @@ Statistics = Sequence[tuple[Tensor, Tensor]]
 
 
 class GhostPass(TorchFunctionMode):
-    """Inside it, batch norm sees several batches, *ghosts*, that lie one after the other on the first axis.
+    """Pass in which batch norm sees several batches, *ghosts*, that lie one after the other on the first axis.
 
     Torch's layers are answered where they call ``torch.nn.functional.batch_norm``, and so are classes
     derived from them that do more; ours are where they ask themselves for ``moments``.
@@ -31,14 +28,15 @@ class GhostPass(TorchFunctionMode):
         layers: The batch norm layers of the model that is to be called.
         ghosts: How many batches there are.
         given: For each call of a layer, in order, means and variances, ``(ghosts, C)`` each. Without any,
-            those of the activations that pass are taken. Either way ``statistics`` holds what was used.
+            those of the activations that pass are taken. Either way ``statistics`` holds what was used, and
+            ``widest`` how many numbers the largest activations had.
     """
 
     def __init__(self, layers: list[nn.Module], ghosts: int, given: Statistics = ()) -> None:
         super().__init__()
         self.ours = [vars(layer) for layer in layers if isinstance(layer, BatchNorm)]
         self.before = [ours.get("moments") for ours in self.ours]
-        self.ghosts, self.given, self.statistics = ghosts, given, []
+        self.ghosts, self.given, self.statistics, self.widest = ghosts, given, [], 1
 
     def __enter__(self) -> "GhostPass":
         for ours in self.ours:
@@ -54,13 +52,14 @@ class GhostPass(TorchFunctionMode):
         super().__exit__(*exception)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each ghost for the next call of a layer, ``(ghosts, C)``."""
+        """Return the mean and variance of each ghost for the next call of a layer, ``(ghosts, C)``."""
         if not self.given:
             pair = moments(x, x.shape[0] // self.ghosts, 1)
         else:
             self.check(more=1)
             pair = self.given[len(self.statistics)]
         self.statistics.append(pair)
+        self.widest = max(self.widest, x.numel())
         return pair
 
     def check(self, more: int = 0) -> None:
@@ -77,7 +76,7 @@ class GhostPass(TorchFunctionMode):
             )
 
     def batch_norm(self, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-        """What ``torch.nn.functional.batch_norm`` returns, but with each ghost's own statistics."""
+        """Return what ``torch.nn.functional.batch_norm`` does, but with each ghost's own statistics."""
         mean, var = self.moments(x)
         if self.ghosts == 1 and x.dtype == mean.dtype:
             return batch_norm(x, mean[0], var[0], weight, bias, eps=eps)
@@ -93,46 +92,9 @@ class GhostPass(TorchFunctionMode):
         return (self.batch_norm if func is batch_norm else func)(*args, **kwargs or {})
 
 
-class PeakBytes(TorchDispatchMode):
-    """Inside it, ``peak`` is the most bytes that the tensors which operators made have held at one time.
-
-    Not seen are an operator's private workspace, and what a memory allocator keeps for later.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live, self.peak, self.known = 0, 0, set()
-
-    def __torch_dispatch__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
-        result = func(*args, **kwargs or {})
-        before = None
-        for storage in _storages(result):
-            if storage._cdata in self.known:
-                continue
-            if before is None:  # of what came in, some may come out again
-                before = {storage._cdata for storage in _storages((args, kwargs))}
-            if storage._cdata not in before:
-                self._count(storage, storage._cdata, storage.nbytes())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage, key: int, size: int) -> None:
-        self.known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, key, size).atexit = False
-
-    def _forget(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-def _storages(values: object) -> Iterator[torch.UntypedStorage]:
-    return (value.untyped_storage() for value in tree_leaves(values) if isinstance(value, Tensor))
-
-
 @contextmanager
 def set_aside(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's mode and torch's random state come back at the end."""
+    """Set evaluation mode without gradients; put each module's mode and torch's random state back at the end."""
     modes = [(module, module.training) for module in model.modules()]
     devices = sorted({tensor.get_device() for tensor in [*model.parameters(), *model.buffers()] if tensor.is_cuda})
     with torch.random.fork_rng(devices), torch.no_grad():
@@ -146,7 +108,7 @@ def set_aside(model: nn.Module) -> Iterator[None]:
 
 
 def find_batch_norms(model: nn.Module) -> list[nn.Module]:
-    """The batch norm layers of a model, torch's and ours; raises if there are none, or one without statistics."""
+    """Return the batch norm layers of a model, torch's and ours; raise if there are none, or one without statistics."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, but got {type(model).__name__}; hand over the network")
     found = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm | _BatchNorm)}

@@ -1,4 +1,4 @@
-r"""Does a loss depend on the length of some weights, or on their direction only?
+r"""Scale invariance: a loss depends on the direction of some weights only, not on their length.
 
 .. math:: L(c\,w) = L(w) \text{ for all } c > 0 \quad\Rightarrow\quad
     \langle \nabla L(w), w \rangle = 0, \quad \nabla L(c\,w) = \nabla L(w) / c
@@ -25,7 +25,7 @@ def scale_sensitivity(
     factors: Sequence[float] = FACTORS,
     model: nn.Module | None = None,
 ) -> float:
-    r"""How much a loss changes when some weights are multiplied by a number.
+    r"""Measure how much a loss changes when some weights are multiplied by a number.
 
     .. math:: \max_c \frac{|L(c\,w) - L(w)|}{|L(w)|}
 
@@ -91,7 +91,7 @@ def is_scale_invariant(
     tolerance: float | None = None,
     model: nn.Module | None = None,
 ) -> bool:
-    """Whether a loss keeps its value when some weights are multiplied by 0.5, 2 and 10.
+    """Return True if a loss keeps its value when some weights are multiplied by 0.5, 2 and 10.
 
     Args:
         loss, weights, model: As for :func:`scale_sensitivity`.
@@ -126,7 +126,7 @@ def is_scale_invariant(
 def scale_invariant_parameters(
     loss: Callable[[], Tensor | float], model: nn.Module, tolerance: float | None = None
 ) -> dict[str, bool]:
-    """For each parameter of a model, whether the loss depends on its direction only.
+    """Ask for each parameter of a model if the loss depends on its direction only.
 
     Each is multiplied by itself, the others stay: parameters that are invariant only together (a norm's
     scale and offset before a ReLU and a normalized layer, say) are not found; ask :func:`is_scale_invariant`.
@@ -160,7 +160,7 @@ def scale_invariant_parameters(
 
 @contextmanager
 def _kept(tensors: list[Tensor], model: nn.Module | None) -> Iterator[Callable]:
-    """Put tensors, buffers and random state back at the end; gives an evaluation that starts from the same."""
+    """Put tensors, buffers and random state back at the end; give an evaluation that starts from the same."""
     buffers = list(model.buffers()) if model is not None else []
     devices = sorted({tensor.get_device() for tensor in [*tensors, *buffers] if tensor.is_cuda})
     before, state = [tensor.clone() for tensor in tensors], [buffer.clone() for buffer in buffers]
@@ -199,7 +199,7 @@ def _random_like(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _check_weights(weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """The tensors, as views of their values that autograd does not follow."""
+    """Return the tensors, as views of their values that autograd does not follow."""
     tensors = [weights] if isinstance(weights, Tensor) else list(weights)
     for tensor in tensors:
         check_floating(tensor)

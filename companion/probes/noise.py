@@ -1,4 +1,4 @@
-r"""How much noise do targets have? The precision, or the one standard deviation, that scores best."""
+r"""Noise of the targets: the precision, or the one standard deviation, that scores best."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ GRIDS = 200, *[20] * 7  # points, each time between the neighbours of the best b
 
 
 def best_constant_std(y: Any, mean: Any, score: str = "crps", bounds: tuple[float, float] | None = None) -> float:
-    r"""The one standard deviation, the same for all points, that scores best: the baseline to beat.
+    r"""Return the one standard deviation, the same for all points, that scores best: the baseline to beat.
 
     Choose it on validation data. For CRPS it is where :math:`e^{-e^2/2\sigma^2}` is :math:`1/\sqrt2` in the
     mean, for the log-likelihood where :math:`\sigma^2` is the mean of :math:`e^2`.
@@ -44,7 +44,7 @@ def best_constant_std(y: Any, mean: Any, score: str = "crps", bounds: tuple[floa
 
 
 def best_precision(y: Any, mean: Any, variance: Any, bounds: tuple[float, float], score: str = "crps") -> float:
-    r"""The noise's precision :math:`\tau` for which predictions score best.
+    r"""Return the noise's precision :math:`\tau` for which predictions score best.
 
     .. math:: \arg\min_\tau \frac1N \sum_i \mathrm{CRPS}\big(y_i;\; m_i, \sqrt{v_i + 1/\tau}\big)
 

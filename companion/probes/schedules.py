@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class EquivalentSchedule:
-    r"""What stands in for weight decay: a growing rate, and a momentum to start with.
+    r"""Stand-in for weight decay: a growing rate, and a momentum to start with.
 
     At each step the weights are :math:`\alpha^{-t}` times what they are with weight decay.
 
@@ -33,14 +33,14 @@ class EquivalentSchedule:
         return self.alpha**-2
 
     def rate(self, step: int) -> float:
-        r"""The rate :math:`\eta\,\alpha^{-2t-1}` of step ``t``, counted from 0; ``inf`` where float64 ends."""
+        r"""Return the rate :math:`\eta\,\alpha^{-2t-1}` of step ``t``, counted from 0; ``inf`` where float64 ends."""
         try:  # in two halves, since the power may overflow before the rate does
             return self.learning_rate * self.alpha**-step * self.alpha ** (-step - 1)
         except OverflowError:
             return math.inf
 
     def initial_momentum(self, weights: Tensor) -> Tensor:
-        r"""What to add to the momentum buffer before step 0: :math:`-(1 - \alpha)\,\theta_0 / (\eta\alpha)`.
+        r"""Return the addition to the momentum buffer before step 0: :math:`-(1 - \alpha)\,\theta_0 / (\eta\alpha)`.
 
         Without it the first steps differ: with weight decay, the weights shrink from the first step on,
         but momentum starts from rest.
@@ -48,7 +48,7 @@ class EquivalentSchedule:
         return -(1 - self.alpha) / (self.learning_rate * self.alpha) * weights.detach()
 
     def overflow_step(self, dtype: torch.dtype = torch.float32) -> float:
-        """The first step whose rate is no finite number of ``dtype``; ``inf`` without weight decay.
+        """Return the first step whose rate is no finite number of ``dtype``; ``inf`` without weight decay.
 
         The weights grow as the square root of the rate, and overflow later; *squares* of what they put
         out, as in a variance, grow like the rate, and may overflow before or after it, by their size.
@@ -64,7 +64,7 @@ class EquivalentSchedule:
 
 
 def equivalent_schedule(learning_rate: float, weight_decay: float, momentum: float = 0.0) -> EquivalentSchedule:
-    r"""The growing rate that visits the same functions as weight decay, for a scale-invariant loss.
+    r"""Return the growing rate that visits the same functions as weight decay, for a scale-invariant loss.
 
     .. math:: \eta_t = \eta\,\alpha^{-2t-1}, \qquad \alpha^2 - (1 + \mu - \lambda\eta)\,\alpha + \mu = 0
 

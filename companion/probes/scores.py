@@ -1,4 +1,4 @@
-r"""How good is a prediction that comes with an uncertainty? Scores, and the best that they can be.
+r"""Scores of predictions that come with an uncertainty, and the best that they can be.
 
 For a target :math:`y`, a predicted mean :math:`m` and standard deviation :math:`\sigma`, with :math:`e = y - m`.
 Numbers, lists, arrays and tensors may go in; all is computed, and comes back, in float64.
@@ -15,7 +15,7 @@ from torch.distributions import Normal
 
 
 def gaussian_crps(y: Any, mean: Any, std: Any) -> Tensor:
-    r"""Continuous ranked probability score of a normal prediction: less is better, 0 is perfect.
+    r"""Return the continuous ranked probability score of a normal prediction: less is better, 0 is perfect.
 
     .. math:: \int \big(\Phi(\tfrac{u - m}{\sigma}) - [u \ge y]\big)^2 du
         = e\,\mathrm{erf}\frac{e}{\sigma\sqrt2} + \sigma\Big(\sqrt{\tfrac2\pi}\,e^{-e^2/2\sigma^2}
@@ -47,7 +47,7 @@ def gaussian_crps(y: Any, mean: Any, std: Any) -> Tensor:
 
 
 def gaussian_log_likelihood(y: Any, mean: Any, std: Any) -> Tensor:
-    r"""Logarithm of a normal prediction's density at the target: more is better, there is no best.
+    r"""Return the logarithm of a normal prediction's density at the target: more is better, there is no best.
 
     .. math:: -\tfrac12 \log 2\pi\sigma^2 - e^2 / 2\sigma^2
 
@@ -69,7 +69,7 @@ def gaussian_log_likelihood(y: Any, mean: Any, std: Any) -> Tensor:
 
 
 def mixture_log_likelihood(y: Any, samples: Any, std: Any) -> Tensor:
-    r"""Logarithm of the density of :math:`T` equally likely normal distributions at the target.
+    r"""Return the logarithm of the density of :math:`T` equally likely normal distributions at the target.
 
     .. math:: \log \frac1T \sum_t \mathcal{N}(y;\; f_t, \sigma^2)
 
@@ -100,7 +100,7 @@ def mixture_log_likelihood(y: Any, samples: Any, std: Any) -> Tensor:
 
 
 def best_crps(y: Any, mean: Any) -> Tensor:
-    r"""The least CRPS that a normal prediction of this mean can have, each point with its own :math:`\sigma`.
+    r"""Return the least CRPS that a normal prediction of this mean can have, each point with its own :math:`\sigma`.
 
     .. math:: |e|\,\mathrm{erf}\sqrt{\ln 2 / 2} \approx 0.5949\,|e| \quad\text{at}\quad \sigma = |e| / \sqrt{\ln 2},
 
@@ -125,7 +125,7 @@ def best_crps(y: Any, mean: Any) -> Tensor:
 
 
 def best_log_likelihood(y: Any, mean: Any, floor: float = 1e-12) -> Tensor:
-    r"""The largest log-likelihood that a normal prediction of this mean can have: :math:`\sigma = |e|`.
+    r"""Return the largest log-likelihood that a normal prediction of this mean can have: :math:`\sigma = |e|`.
 
     Args:
         y, mean: Any shape, the same.
@@ -147,7 +147,7 @@ def best_log_likelihood(y: Any, mean: Any, floor: float = 1e-12) -> Tensor:
 
 
 def normalized_score(score: Any, constant: Any, best: Any) -> float:
-    r"""Where a mean score lies between that of a constant uncertainty (0) and the best there is (100).
+    r"""Place a mean score between that of a constant uncertainty (0) and the best there is (100).
 
     .. math:: 100\, \frac{\bar{s} - \bar{s}_\text{constant}}{\bar{s}_\text{best} - \bar{s}_\text{constant}}
 
@@ -176,7 +176,7 @@ def normalized_score(score: Any, constant: Any, best: Any) -> float:
 def check_predictions(
     y: Any, mean: Any, std: Any, positive: bool = False, names: tuple[str, str] = ("mean", "std")
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All in float64, of equal shapes except for a ``std`` of one number."""
+    """Return all in float64, of equal shapes except for a ``std`` of one number."""
     y, mean, std = (to_float64(name, value) for name, value in zip(("y", *names), (y, mean, std), strict=True))
     if y.shape != mean.shape or std.shape not in (y.shape, ()) or not y.numel():
         raise ValueError(

@@ -6,6 +6,7 @@ where the means :math:`m_t` and standard deviations :math:`s_t` in all batch nor
 :math:`t`-th of :math:`T` mini-batches has, drawn from the training data. It is ghost batch norm at test time.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -13,27 +14,28 @@ import torch
 from torch import Tensor, nn
 
 from companion.norms.sharing import check_positive_int
-from companion.probes.ghost_passes import GhostPass, PeakBytes, Statistics, find_batch_norms, set_aside
+from companion.probes.ghost_passes import GhostPass, Statistics, find_batch_norms, set_aside
 
-CACHE = 2**21  # bytes of activations that a processor keeps at hand: larger chunks are slower there
+# Numbers that enter the widest batch norm layer at a time: a processor is slower where its cache does not hold them.
+CHUNK = {"cpu": 2**18, "cuda": 2**24}
 
 
 @dataclass(frozen=True)
 class Regression:
-    """What samples say about targets: ``mean`` is ``(N, D)``, ``covariance`` is ``(N, D, D)``."""
+    """Prediction of targets from samples: ``mean`` is ``(N, D)``, ``covariance`` is ``(N, D, D)``."""
 
     mean: Tensor
     covariance: Tensor
 
     @property
     def variance(self) -> Tensor:
-        """The covariance's diagonal, ``(N, D)``."""
+        """Diagonal of the covariance, ``(N, D)``."""
         return self.covariance.diagonal(dim1=-2, dim2=-1)
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What samples say about classes: ``probabilities`` is ``(N, K)``, the other two are ``(N,)``, in nats."""
+    """Prediction of classes from samples: ``probabilities`` is ``(N, K)``, the other two are ``(N,)``, in nats."""
 
     probabilities: Tensor
     entropy: Tensor
@@ -56,31 +58,30 @@ class MonteCarloBatchNorm:
             batch size (or :class:`companion.GhostBatchNorm`'s ``ghost_batch_size``).
         num_samples: The number of mini-batches :math:`T`. Examples are drawn without replacement in each.
         seed: Of the drawing, on the CPU.
-        memory_limit: The most bytes that a pass through the network may hold at a time.
+        chunk_size: The most examples that a pass through the network takes; a larger mini-batch goes alone.
+            None chooses it by how wide the network's batch norm layers are, so that chunks are quick.
 
     Attributes:
         batches: The rows of ``data`` in each mini-batch, ``(T, batch_size)``.
         statistics: For each call of a layer, in order, the means and variances, ``(T, C)`` each.
+        chunk_size: The one given, or the one chosen.
 
     Raises:
         TypeError: If ``model`` is no module or compiled by ``torch.jit``, ``data`` is no tensor, or the
             model's output is none.
         ValueError: If the model has no batch norm or one without running statistics; if a count is not a
             positive whole number, or ``batch_size`` more than there are; if data, or the statistics that
-            it gives, are not finite; if ``memory_limit`` does not hold one mini-batch or one query.
+            it gives, are not finite.
 
     Numerics:
-        Mini-batches and queries go through in chunks. How much a pass holds is measured, with one
-        mini-batch and with one query: the sum of the tensors that operators make and have not freed yet.
-        An operator's private workspace is not seen; results and kept statistics come on top. Without a
-        GPU, chunks also stay near the size of a processor's cache, as larger ones are slower.
-        A model that mixes mini-batches that lie side by side (checked on two) gets one at a time.
-        Measuring takes as long as several passes: for ten samples or so, a plain loop is quicker.
+        Mini-batches and queries go through in chunks of up to ``chunk_size`` examples: a pass holds what
+        the network holds for so many, and results and kept statistics come on top. With ten samples or so,
+        a plain loop is as quick.
+        A model that mixes mini-batches that lie side by side (checked on two, if a chunk holds them) gets
+        one at a time.
         Statistics are those of the weights at the time: after more training, make a new object.
 
-        A loop of ``model.train()`` with momentum 1, ``model.eval()`` gives the same, up to rounding, if
-        ``running_var`` is multiplied by :math:`(n - 1)/n` in between, with :math:`n` values a channel:
-        running variances are unbiased, and training does not normalize with them.
+        :func:`mc_batch_norm_by_loop` gives the same, up to rounding.
 
     Source:
         Teye et al. (2018), algorithm 1; UDL figure 11.14 for the ghosts.
@@ -105,29 +106,27 @@ class MonteCarloBatchNorm:
         num_samples: int = 100,
         *,
         seed: int = 0,
-        memory_limit: int = 2**28,
+        chunk_size: int | None = None,
     ) -> None:
-        self.model, self.memory_limit, self.layers = model, memory_limit, find_batch_norms(model)
-        counts = {"batch_size": batch_size, "num_samples": num_samples, "memory_limit": memory_limit}
-        for name, value in counts.items():
-            check_positive_int(name, value)
+        self.model, self.layers = model, find_batch_norms(model)
+        batch_size = check_positive_int("batch_size", batch_size)
+        num_samples = check_positive_int("num_samples", num_samples)
+        if chunk_size is not None:
+            chunk_size = check_positive_int("chunk_size", chunk_size)
         _check_rows("data", data)
         if batch_size > len(data):
             raise ValueError(
                 f"batch_size must be at most the number of examples, but got batch_size={batch_size} and "
                 f"{len(data)} examples; take a smaller one"
             )
-        generator = torch.Generator().manual_seed(seed)
-        self.batches = torch.empty(num_samples, batch_size, dtype=torch.int64)
-        for batch in self.batches:
-            batch[:] = torch.randperm(len(data), generator=generator)[:batch_size]
+        self.batches = _draw(len(data), batch_size, num_samples, seed)
         with set_aside(model):
-            first, cost = self._measure("one mini-batch", data, self.batches[0])
-            pair = self._take(data, self.batches[:2]) if 2 * cost <= memory_limit else []
-            self.apart = not _agree(first, pair)
-            rest, chunk = (self.batches[1:], 1) if self.apart else (self.batches[2:], self._fitting(cost))
-            parts = [self._take(data, some) for some in rest.split(chunk) if len(some)]
-            parts.insert(0, first if self.apart else pair)
+            first, _ = self._pass(data[self.batches[0]], 1)
+            device = self.layers[0].running_mean.device.type
+            self.chunk_size = chunk_size or max(1, CHUNK.get(device, CHUNK["cpu"]) * batch_size // first.widest)
+            together = max(1, self.chunk_size // batch_size)
+            self.apart = together == 1 or not _agree(first.statistics, self._take(data, self.batches[:2]))
+            parts = [self._take(data, some) for some in self.batches.split(1 if self.apart else together)]
         self.statistics = [tuple(map(torch.cat, zip(*call, strict=True))) for call in zip(*parts, strict=True)]
         if not all(values.isfinite().all() for call in self.statistics for values in call):
             raise ValueError(
@@ -136,21 +135,19 @@ class MonteCarloBatchNorm:
             )
 
     def samples(self, x: Tensor) -> Tensor:
-        """The network's outputs for queries ``x``, once for each mini-batch: ``(T, N, *outputs)``.
+        """Return the network's outputs for queries ``x``, once for each mini-batch: ``(T, N, *outputs)``.
 
         They lie on the model's device.
         """
         _check_rows("x", x)
         result, done = None, 0
         with set_aside(self.model):
-            given = [(mean[:1], var[:1]) for mean, var in self.statistics]
-            _, cost = self._measure("one query", x, torch.tensor([0]), given)
-            rows = min(self._fitting(cost), len(x))
-            ghosts = 1 if self.apart else max(1, self._fitting(cost) // len(x))
+            ghosts = 1 if self.apart else max(1, self.chunk_size // len(x))
             pairs = (zip(mean.split(ghosts), var.split(ghosts), strict=True) for mean, var in self.statistics)
             for given in zip(*pairs, strict=True):
                 here = len(given[0][0])
-                for start, some in zip(range(0, len(x), rows), x.split(rows), strict=True):
+                for start in range(0, len(x), self.chunk_size):
+                    some = x[start : start + self.chunk_size]
                     _, y = self._pass(some, here, given)
                     if result is None:
                         result = y.new_empty(len(self.batches), len(x), *y.shape[1:])
@@ -159,7 +156,7 @@ class MonteCarloBatchNorm:
         return result
 
     def regress(self, x: Tensor, precision: float) -> Regression:
-        r"""Predictive mean and covariance of targets.
+        r"""Return the predictive mean and covariance of targets.
 
         .. math:: \mu = \frac1T \sum_t f_t, \qquad
             \frac1\tau I + \frac1T \sum_t (f_t - \mu)(f_t - \mu)^\top
@@ -182,7 +179,7 @@ class MonteCarloBatchNorm:
         return Regression(mean, noise + torch.einsum("tni,tnj->nij", f - mean, f - mean) / len(f))
 
     def classify(self, x: Tensor) -> Classification:
-        r"""Predictive probabilities of classes, from a network that puts out logits.
+        r"""Return the predictive probabilities of classes, from a network that puts out logits.
 
         .. math:: p = \frac1T \sum_t \mathrm{softmax}(f_t), \qquad H(p) = -\sum_k p_k \log p_k,
             \qquad H(p) - \frac1T \sum_t H(\mathrm{softmax}(f_t))
@@ -204,25 +201,10 @@ class MonteCarloBatchNorm:
         return Classification(probabilities, entropy, disagreement.clamp(min=0))
 
     def _take(self, data: Tensor, batches: Tensor) -> Statistics:
-        """The statistics of some mini-batches, from one pass."""
-        return self._pass(data[batches.flatten()], len(batches))[0]
+        """Return the statistics of some mini-batches, from one pass."""
+        return self._pass(data[batches.flatten()], len(batches))[0].statistics
 
-    def _measure(self, what: str, rows: Tensor, which: Tensor, given: Statistics = ()) -> tuple[Statistics, int]:
-        """The statistics that some rows met on their way, and the bytes that a pass held; raises if too many."""
-        with PeakBytes() as held:
-            statistics, _ = self._pass(rows[which], 1, given)
-        if held.peak > self.memory_limit:
-            raise ValueError(
-                f"memory_limit must hold {what}, but got {self.memory_limit} bytes; take {held.peak} or more"
-            )
-        return statistics, held.peak
-
-    def _fitting(self, cost: int) -> int:
-        """How many things of this cost to send at once."""
-        on_gpu = self.layers[0].running_mean.is_cuda
-        return max(1, (self.memory_limit if on_gpu else min(self.memory_limit, CACHE)) // cost)
-
-    def _pass(self, rows: Tensor, ghosts: int, given: Statistics = ()) -> tuple[Statistics, Tensor]:
+    def _pass(self, rows: Tensor, ghosts: int, given: Statistics = ()) -> tuple[GhostPass, Tensor]:
         """Send mini-batches that lie one after the other or, with given statistics, queries ``ghosts`` times."""
         rows = rows.to(self.layers[0].running_mean.device)
         if given and ghosts > 1:
@@ -237,7 +219,7 @@ class MonteCarloBatchNorm:
                 "examples; keep them on the first axis"
             )
         asked.check()
-        return asked.statistics, y
+        return asked, y
 
 
 def mc_batch_norm(
@@ -248,9 +230,9 @@ def mc_batch_norm(
     num_samples: int = 100,
     *,
     seed: int = 0,
-    memory_limit: int = 2**28,
+    chunk_size: int | None = None,
 ) -> Tensor:
-    """Samples of a network's output for queries ``x``, in one call: see :class:`MonteCarloBatchNorm`.
+    """Return samples of a network's output for queries ``x``, in one call: see :class:`MonteCarloBatchNorm`.
 
     Introduced in:
         ``notebooks/15_monte_carlo_batch_norm.md``
@@ -259,7 +241,60 @@ def mc_batch_norm(
         >>> mc_batch_norm(nn.BatchNorm1d(1), torch.eye(4)[:, :1], torch.zeros(5, 1), 4, num_samples=2).shape
         torch.Size([2, 5, 1])
     """
-    return MonteCarloBatchNorm(model, data, batch_size, num_samples, seed=seed, memory_limit=memory_limit).samples(x)
+    return MonteCarloBatchNorm(model, data, batch_size, num_samples, seed=seed, chunk_size=chunk_size).samples(x)
+
+
+@torch.no_grad()
+def mc_batch_norm_by_loop(
+    model: nn.Module, data: Tensor, x: Tensor, batch_size: int, num_samples: int = 100, *, seed: int = 0
+) -> Tensor:
+    """Return what :func:`mc_batch_norm` returns, up to rounding, from a plain loop: one mini-batch after the other.
+
+    Nothing is kept and nothing batched: each mini-batch makes the running statistics its own, and the queries
+    are normalized with those. It is there to read and to compare with, and for ordinary batch norm layers that
+    are called once in a pass.
+
+    Args:
+        model, data, x, batch_size, num_samples, seed: As for :func:`mc_batch_norm`; the same mini-batches
+            are drawn.
+
+    Numerics:
+        Running variances are unbiased, and training does not normalize with them: each is multiplied by
+        :math:`(n - 1)/n`, with :math:`n` values a channel.
+
+    Source:
+        Teye et al. (2018), algorithm 1.
+
+    Example:
+        >>> mc_batch_norm_by_loop(nn.BatchNorm1d(1), torch.eye(4)[:, :1], torch.zeros(5, 1), 4, num_samples=2).shape
+        torch.Size([2, 5, 1])
+    """
+    model, samples = copy.deepcopy(model).eval(), []
+    layers = find_batch_norms(model)
+
+    def make_biased(layer: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
+        if layer.training:
+            n = inputs[0].numel() / inputs[0].shape[1]
+            layer.running_var *= (n - 1) / n
+
+    for layer in layers:
+        layer.momentum = 1.0  # keep nothing of the mini-batches before
+        layer.register_forward_hook(make_biased)
+    for batch in _draw(len(data), batch_size, num_samples, seed):
+        for layer in layers:  # and not the whole model: dropout stays off
+            layer.train()
+        model(data[batch])
+        samples.append(model.eval()(x))
+    return torch.stack(samples)
+
+
+def _draw(examples: int, batch_size: int, num_samples: int, seed: int) -> Tensor:
+    """Return the rows of each mini-batch, ``(num_samples, batch_size)``, none of them twice in one."""
+    generator = torch.Generator().manual_seed(seed)
+    batches = torch.empty(num_samples, batch_size, dtype=torch.int64)
+    for batch in batches:  # a slice of each permutation would keep all of it
+        batch[:] = torch.randperm(examples, generator=generator)[:batch_size]
+    return batches
 
 
 def _check_rows(name: str, rows: Tensor) -> None:
@@ -272,7 +307,7 @@ def _check_rows(name: str, rows: Tensor) -> None:
 
 
 def _agree(alone: Statistics, among: Statistics) -> bool:
-    """Whether a mini-batch has the same statistics with another one beside it, up to rounding."""
+    """Return True if a mini-batch has the same statistics with another one beside it, up to rounding."""
     scales = [var.nan_to_num().max().item() for _, var in alone]
     return len(alone) == len(among) and all(
         torch.allclose(mean, m[:1], 1e-3, 1e-3 * math.sqrt(scale)) and torch.allclose(var, v[:1], 1e-3, 1e-3 * scale)

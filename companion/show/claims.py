@@ -18,32 +18,32 @@ class Criterion:
     of_mean: bool = False
 
     def met_by(self, values: np.ndarray) -> bool:
-        """Whether every value (or the mean) keeps the rule; a value that is NaN never does."""
+        """Return True if every value (or the mean) keeps the rule; a value that is NaN never does."""
         return bool(np.all(self.keeps(values.mean() if self.of_mean else values)))
 
 
 def at_most(bound: float, of_mean: bool = False) -> Criterion:
-    """Every value (or the mean over seeds) is at most ``bound``."""
+    """Make the rule that every value (or the mean over seeds) is at most ``bound``."""
     return Criterion(_text(f"≤ {bound:g}", of_mean), lambda values: values <= bound, of_mean)
 
 
 def at_least(bound: float, of_mean: bool = False) -> Criterion:
-    """Every value (or the mean over seeds) is at least ``bound``."""
+    """Make the rule that every value (or the mean over seeds) is at least ``bound``."""
     return Criterion(_text(f"≥ {bound:g}", of_mean), lambda values: values >= bound, of_mean)
 
 
 def above(bound: float, of_mean: bool = False) -> Criterion:
-    """Every value (or the mean over seeds) is greater than ``bound``."""
+    """Make the rule that every value (or the mean over seeds) is greater than ``bound``."""
     return Criterion(_text(f"> {bound:g}", of_mean), lambda values: values > bound, of_mean)
 
 
 def below(bound: float, of_mean: bool = False) -> Criterion:
-    """Every value (or the mean over seeds) is less than ``bound``."""
+    """Make the rule that every value (or the mean over seeds) is less than ``bound``."""
     return Criterion(_text(f"< {bound:g}", of_mean), lambda values: values < bound, of_mean)
 
 
 def between(low: float, high: float, of_mean: bool = False) -> Criterion:
-    """Every value (or the mean over seeds) lies between ``low`` and ``high``."""
+    """Make the rule that every value (or the mean over seeds) lies between ``low`` and ``high``."""
     text = _text(f"between {low:g} and {high:g}", of_mean)
     return Criterion(text, lambda values: (low <= values) & (values <= high), of_mean)
 
@@ -53,7 +53,7 @@ def _text(rule: str, of_mean: bool) -> str:
 
 
 def summarize(values, over: str = "seeds") -> str:
-    """Mean ± standard error and range of several values; what is not finite is counted, not averaged.
+    """Write mean ± standard error and range of several values; what is not finite is counted, not averaged.
 
     Args:
         values: One number, or one for each of the things that ``over`` names.
@@ -95,11 +95,11 @@ class Measured:
 
     @property
     def met(self) -> bool | None:
-        """Whether the rule is kept; None where there is none."""
+        """True if the rule is kept; None where there is none."""
         return None if self.criterion is None else self.criterion.met_by(_values(self.values))
 
     def to_dict(self) -> dict:
-        """The row as plain data; JSON knows no NaN and no infinity, so those become text."""
+        """Return the row as plain data; JSON knows no NaN and no infinity, so those become text."""
         values = _values(self.values)
         rule = None
         if self.criterion is not None:
@@ -154,7 +154,7 @@ class Claim:
 
     @property
     def holds(self) -> bool | None:
-        """Whether every rule is kept; None where no evidence has one."""
+        """True if every rule is kept; None where no evidence has one."""
         tested = [measured.met for measured in self.evidence if measured.met is not None]
         return all(tested) if tested else None
 
@@ -164,7 +164,7 @@ class Claim:
         return {True: "holds", False: "does not hold here", None: "reported"}[self.holds]
 
     def to_dict(self) -> dict:
-        """What is stored in the notebook, and collected by the book's page "What we verified"."""
+        """Return the data stored in the notebook, and collected by the book's page "What we verified"."""
         return {
             "id": self.id,
             "statement": self.statement,

@@ -11,7 +11,7 @@ INK, MUTED, PAPER = "#22303C", "#7A8794", "#FFFFFF"
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a normalization scheme is drawn in the whole book: never told apart by colour alone."""
+    """Looks of a normalization scheme in the whole book: never told apart by colour alone."""
 
     label: str
     color: str

@@ -1,4 +1,4 @@
-"""What each worker of chapter 7 does: gradients of one step, what travels, and training, with three norms.
+"""Work of each worker of chapter 7: gradients of one step, what travels, and training, with three norms.
 
 ``torchrun --standalone --nproc-per-node 4 -m companion.studies.sync_gradients --out FOLDER``
 """
@@ -26,13 +26,13 @@ NORMS = ("local", "sync", "group")
 
 
 def norm_layer(name: str, group=None):
-    """A norm for each channel count: batch norm of a worker's own examples or of all workers', or group norm."""
+    """Return a norm for each channel count: batch norm of a worker's own examples or of all workers', or group norm."""
     layers = {"local": BatchNorm, "sync": partial(SyncBatchNorm, process_group=group), "group": partial(GroupNorm, 4)}
     return layers[name]
 
 
 def drifting_batch(seed: int, examples: int = 32) -> tuple[Tensor, Tensor]:
-    """Signals whose level rises from the first example to the last, ``(examples, 1, 40)``, and random classes."""
+    """Draw signals whose level rises from the first example to the last, ``(examples, 1, 40)``, and random classes."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(examples, 1, 40, generator=generator, dtype=torch.float64)
     y = torch.randint(10, (examples,), generator=generator)
@@ -40,18 +40,18 @@ def drifting_batch(seed: int, examples: int = 32) -> tuple[Tensor, Tensor]:
 
 
 def network(seed: int, norm) -> nn.Module:
-    """The network of the gradients, in float64."""
+    """Make the network of the gradients, in float64."""
     torch.manual_seed(seed)
     return cnn(1, 10, widths=(8, 8), dimensions=1, norm=norm).double()
 
 
 def share(x: Tensor, sizes: list[int], rank: int) -> Tensor:
-    """The examples of one worker: ``sizes`` says how many each of them has."""
+    """Return the examples of one worker: ``sizes`` says how many each of them has."""
     return x.split(sizes)[rank]
 
 
 def gradients(seed: int, sizes: list[int], norm: str, group, device) -> dict[str, Tensor]:
-    """The gradient of the whole batch's mean loss, and the running statistics, from this worker's examples."""
+    """Compute the gradient of the whole batch's mean loss, and running statistics, from this worker's examples."""
     x, y = (share(part, sizes, dist.get_rank(group)).to(device) for part in drifting_batch(seed, sum(sizes)))
     model = network(seed, norm_layer(norm, group)).to(device)
     (F.cross_entropy(model(x), y, reduction="sum") / sum(sizes)).backward()
@@ -63,7 +63,7 @@ def gradients(seed: int, sizes: list[int], norm: str, group, device) -> dict[str
 
 @contextmanager
 def counted():
-    """Counts the numbers that are handed to ``all_reduce``: a list that grows by one entry a call."""
+    """Count the numbers that are handed to ``all_reduce``: a list that grows by one entry a call."""
     numbers, send = [], dist.all_reduce
 
     def all_reduce(tensor, *args, **kwargs):
@@ -75,7 +75,7 @@ def counted():
 
 
 def traffic(channels: int, examples: int, group, device) -> dict[str, int]:
-    """Numbers that one synchronised layer sends forward and back, each worker with ``examples`` of 40 positions."""
+    """Count the numbers that one synchronised layer sends forward and back, with ``examples`` of 40 positions each."""
     x = torch.randn(examples, channels, 40, device=device, requires_grad=True)
     layer = SyncBatchNorm(channels, process_group=group).to(device)
     with counted() as forward:
@@ -86,7 +86,7 @@ def traffic(channels: int, examples: int, group, device) -> dict[str, int]:
 
 
 def side_by_side(networks: list[nn.Sequential], norm: str, group) -> nn.Sequential:
-    """Several `mlp` as one network, which costs no more messages than one: each has its own block of channels."""
+    """Put several `mlp` into one network, which costs no more messages than one: each has its block of channels."""
     count, layers = len(networks), []
     for parts in zip(*networks, strict=True):
         if isinstance(parts[0], nn.Linear):
@@ -140,7 +140,7 @@ def train(seeds: list[int], norm: str, group, data, steps: int, batch_size: int,
 
 
 def digits(device) -> list[Tensor]:
-    """The first worker loads the data, the others get them from it."""
+    """Load the data in the first worker, and send them to the others."""
     if dist.get_rank() == 0:
         loaded = load_data("digits")
         parts = [loaded.x.double(), loaded.y, loaded.x_test.double(), loaded.y_test]
@@ -154,7 +154,7 @@ def digits(device) -> list[Tensor]:
 
 
 def work(options: argparse.Namespace, device) -> dict:
-    """All experiments, each by the first so many workers that it is for; what this worker found."""
+    """Run all experiments, each by the first so many workers that it is for; return what this worker found."""
     rank, world = dist.get_rank(), dist.get_world_size()
     groups = {workers: dist.new_group(range(workers)) for workers in range(1, world + 1)}
     if rank == options.lose:

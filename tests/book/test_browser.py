@@ -18,6 +18,7 @@ import torch
 from companion.figures import BatchMates
 
 pytestmark = pytest.mark.slow
+YOU, YOUR_OUTPUT = "[aria-label^=you]", ".bm-image.fig-you"
 
 
 def dot(figure, name):
@@ -120,7 +121,7 @@ def test_a_drag_moves_a_mate_and_with_it_your_output(show):
     [figure] = show(BatchMates())
     box = dot(figure, "mate 6").locator("circle").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    your_place = drawn(figure, ".bm-dot.bm-you"), drawn(figure, ".bm-image.bm-you")
+    your_place = drawn(figure, YOU), drawn(figure, YOUR_OUTPUT)
     mouse = figure.page.mouse
     mouse.move(x, y)
     mouse.down()
@@ -130,10 +131,10 @@ def test_a_drag_moves_a_mate_and_with_it_your_output(show):
     unit = (figure.locator("svg").bounding_box()["width"] - 52) / 10
     moved = value(figure, "mate 6")
     assert moved == pytest.approx(3.6 + 60 / unit, abs=0.011)
-    assert drawn(figure, ".bm-dot.bm-you") == your_place[0]
+    assert drawn(figure, YOU) == your_place[0]
     outputs, _ = torch_says(BatchMates(values=[2.2, -1.4, 0.1, 0.9, 1.6, 3.0, moved, -0.4]))
-    assert drawn(figure, ".bm-image.bm-you") == pytest.approx(26 + (outputs[0] + 5) * unit, abs=0.01)
-    assert drawn(figure, ".bm-image.bm-you") < your_place[1] - 3
+    assert drawn(figure, YOUR_OUTPUT) == pytest.approx(26 + (outputs[0] + 5) * unit, abs=0.01)
+    assert drawn(figure, YOUR_OUTPUT) < your_place[1] - 3
 
 
 def test_a_finger_drags_too(show):
@@ -154,12 +155,18 @@ def test_in_eval_your_output_does_not_depend_on_mates(show):
     figure.get_by_role("button", name="eval").click()
     says(figure, "No training step yet: the running statistics hold the values that they were given.")
     assert told(figure, "out") == pytest.approx((2.2 - 0.5) / 2, abs=0.005)
-    place = drawn(figure, ".bm-image.bm-you")
+    place = drawn(figure, YOUR_OUTPUT)
     dot(figure, "mate 3").focus()
     figure.page.keyboard.press("PageUp")
     says(figure, "A mate moved by +1.00; your output did not.")
-    assert drawn(figure, ".bm-image.bm-you") == place
+    assert drawn(figure, YOUR_OUTPUT) == place
     assert told(figure, "out") == pytest.approx((2.2 - 0.5) / 2, abs=0.005)
+
+
+def test_equal_values_without_epsilon_have_outputs_too(show):
+    [figure] = show(BatchMates(values=[1, 1, 1], delta=0.5, eps=0))
+    assert (told(figure, "s"), told(figure, "out")) == (0, 0.5)
+    says(figure, "s = 0 and ε = 0: there is nothing to divide by.")
 
 
 def test_training_steps_move_the_running_statistics_as_torch_does(show):
@@ -201,16 +208,10 @@ def test_with_motion_the_drawing_glides_to_the_same_place(show):
     figure, still = show(BatchMates(mode="train"), BatchMates(mode="eval"), reduced_motion="no-preference")
     figure.get_by_role("button", name="eval").click()
     figure.page.wait_for_function(
-        "() => { const [a, b] = document.querySelectorAll('.bm-image.bm-you');"
+        "() => { const [a, b] = document.querySelectorAll('.bm-image.fig-you');"
         " return a.getAttribute('transform') === b.getAttribute('transform'); }"
     )
     assert told(figure, "out") == told(still, "out")
-
-
-@pytest.mark.parametrize("width", [320, 760])
-def test_nothing_sticks_out(show, width):
-    [figure] = show(BatchMates(gamma=3, values=[4.9, -4.9, 9]), viewport={"width": width, "height": 800})
-    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_book_page_moves_offline(root, visit, missing):
@@ -218,11 +219,11 @@ def test_the_book_page_moves_offline(root, visit, missing):
     if not path.exists():
         missing("the book is not built: make book")
     figure = visit(path).locator(".companion-figure:has(.batch-mates)").first
-    start, place = value(figure, "mate 1"), drawn(figure, ".bm-image.bm-mate >> nth=-1")  # drawn last to first
+    start, place = value(figure, "mate 1"), drawn(figure, ".bm-image.fig-dot >> nth=-1")  # drawn last to first
     dot(figure, "mate 1").focus()
     figure.page.keyboard.press("PageUp")
     assert value(figure, "mate 1") == pytest.approx(start + 1)
-    assert drawn(figure, ".bm-image.bm-mate >> nth=-1") > place
+    assert drawn(figure, ".bm-image.fig-dot >> nth=-1") > place
     says(figure, "a mate moved by +1.00")
 
 

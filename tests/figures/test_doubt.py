@@ -12,6 +12,8 @@ from torch import nn
 from companion.figures.doubt import CASES, Doubt
 from companion.probes import MonteCarloBatchNorm, gaussian_crps
 
+FULL = {"passes": 200, "noise": 0.35, "case": 1}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 
 

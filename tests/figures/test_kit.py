@@ -72,6 +72,11 @@ def test_keys_keep_elements_and_the_focused_one_is_never_moved(kit, order):
     assert kit("return old.every(one => !one.isConnected || document.getElementById(one.id) === one)")
 
 
+def test_a_key_is_no_place(kit):
+    kit("patch(at, [el('p', {}, 'first'), el('p', { key: 0 }, 'keyed')])")
+    assert kit("return at.innerHTML") == "<p>first</p><p>keyed</p>"
+
+
 def test_what_another_hand_wrote_into_an_element_without_children_stays(kit):
     kit("window.draw = () => patch(at, [el('div', { drawn: one => { one.textContent ||= 'mine'; } })]); draw(); draw()")
     assert kit("return at.innerHTML") == "<div>mine</div>"

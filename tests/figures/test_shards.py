@@ -9,6 +9,8 @@ import torch
 from companion.figures import Shards
 from companion.norms import standardize
 
+FULL = {"machines": 4, "drifts": [5, -5, 5, -5]}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 
 
@@ -41,7 +43,7 @@ def test_values_that_are_no_batch(values):
         ("norm", None),
         ("drifts", [1, 2, 3]),
         ("drifts", [0, 0, 0, math.inf]),
-        ("eps", 0),
+        ("eps", -1e-9),
         ("eps", math.inf),
     ],
 )
@@ -161,14 +163,3 @@ def test_two_figures_do_not_touch_each_other(show):
     first, second = show(Shards(), Shards(machines=4))
     first.get_by_role("button", name="synchronised").click()
     assert second.get_by_role("button", name="each for itself").get_attribute("aria-pressed") == "true"
-
-
-@slow
-@pytest.mark.parametrize("width", [320, 760])
-@pytest.mark.parametrize("norm", ["local", "sync"])
-def test_nothing_sticks_out(show, width, norm):
-    figure = Shards(machines=4, norm=norm, drifts=[5, -5, 5, -5])
-    [drawn] = show(figure, viewport={"width": width, "height": 900})
-    assert drawn.page.evaluate("document.documentElement.scrollWidth") <= width
-    texts = drawn.locator("svg text").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
-    assert max(texts) <= width

@@ -10,6 +10,8 @@ import torch
 
 from companion.figures import Spiral
 
+FULL = {"mode": "growing", "steps": 200}  # what the promises of all figures are tried with
+
 slow = pytest.mark.slow
 
 

@@ -1,6 +1,5 @@
 """Chapter 10's interactive figure: what it refuses, and that its two runs are those that torch computes."""
 
-import json
 from base64 import b64encode
 
 import numpy as np
@@ -10,6 +9,8 @@ from torch.nn import functional
 
 from companion.figures.twins import Twins
 from companion.probes import equivalent_schedule
+
+FULL = {"weight_decay": 0.005, "eps": 1e-4}  # what the promises of all figures are tried with
 
 
 def torch_runs(state):
@@ -102,8 +103,8 @@ def test_no_rate_without_a_real_root():
     assert Twins(momentum=0.0, weight_decay=0.1).weight_decay == 0.1  # both at once
 
 
-def test_the_state_is_plain_data():
-    state = json.loads(json.dumps(Twins().state()))
+def test_the_state_at_first():
+    state = Twins().state()
     assert len(state["points"]) == 30
     assert {row[2] for row in state["points"]} == {0, 1, 2}
     assert np.shape(state["units"]) == (8, 5)
@@ -219,17 +220,7 @@ def test_a_run_that_overflows_is_said_so(show):
 
 
 @pytest.mark.slow
-def test_two_figures_do_not_touch_each_other(show):
+def test_another_epsilon_is_one_more_place_on_its_slider(show):
     first, second = show(Twins(), Twins(eps=1e-3))
-    first.get_by_role("button", name="push at the start").click()
-    assert second.get_by_role("button", name="push at the start").get_attribute("aria-pressed") == "true"
-    assert second.get_by_role("slider", name="in the variance").get_attribute("max") == "5"  # its own ε, one more
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [320, 760])
-def test_nothing_sticks_out(show, width):
-    [figure] = show(Twins(weight_decay=0.005, eps=1e-4), viewport={"width": width, "height": 800})
-    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
-    texts = figure.locator("svg text").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
-    assert max(texts) <= width
+    places = [figure.get_by_role("slider", name="in the variance").get_attribute("max") for figure in (first, second)]
+    assert places == ["4", "5"]

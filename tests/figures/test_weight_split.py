@@ -1,6 +1,5 @@
 """Chapter 8's interactive figure: what it refuses, and that its steps are those of torch's weight norm."""
 
-import json
 import math
 import re
 from base64 import b64encode
@@ -10,6 +9,12 @@ import torch
 from torch import nn
 
 from companion.figures.weight_split import WeightSplit
+
+FULL = {
+    "rate": 4.0,
+    "v": [1.2, -2.0],
+    "path": [[0.6, -0.2], [1.0, -1.0]],
+}  # what the promises of all figures are tried with
 
 slow = pytest.mark.slow
 STEP = {"name": "take a step"}
@@ -41,9 +46,7 @@ class Torch:
 
 
 def test_text_is_short():
-    assert repr(WeightSplit()) == "WeightSplit()"
     assert repr(WeightSplit(v=(1, 2), learns="v")) == "WeightSplit(learns='v', v=[1.0, 2.0])"
-    assert json.loads(json.dumps(WeightSplit().state()))["path"] == []
 
 
 @pytest.mark.parametrize(
@@ -253,20 +256,3 @@ def test_a_screen_reader_is_told(show):
     [figure] = show(WeightSplit())
     figure.get_by_role("button", **STEP).click()
     figure.locator("[aria-live=polite]").get_by_text("Step 1: v turned by").wait_for(state="attached")
-
-
-@slow
-def test_two_figures_do_not_touch_each_other(show):
-    first, second = show(WeightSplit(), WeightSplit(g=1.0))
-    first.get_by_role("button", **STEP).click()
-    assert numbers(second)["g"] == 1.0
-    assert second.locator(".wz-count").inner_text() == "0 steps"
-
-
-@slow
-@pytest.mark.parametrize("width", [320, 760])
-def test_nothing_sticks_out(show, width):
-    [figure] = show(WeightSplit(rate=4.0), viewport={"width": width, "height": 800})
-    for _ in range(3):
-        assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
-        figure.get_by_role("button", **STEP).click()

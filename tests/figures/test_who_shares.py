@@ -11,6 +11,8 @@ import torch
 from companion.figures import WhoShares
 from companion.norms import standardize
 
+FULL = {"examples": 2, "channels": 3}  # what the promises of all figures are tried with
+
 WAYS = [1, 2, 3, 6]
 CHOSEN = [(0, 0, 0), (2, 3, 1), (5, 5, 3)]
 SCHEMES = {"batch": (6, 1), "ghost batch": (3, 1), "layer": (1, 6), "group": (1, 3), "instance": (1, 1)}
@@ -223,10 +225,3 @@ def test_an_entry_is_chosen_by_click_and_by_keys(show):
         figure.page.keyboard.press(key)
     figure.get_by_role("button", name=re.compile("^example 3, channel 2, position 2")).first.wait_for()
     assert drawn(figure) == mates(block(python), 6, 1, [2, 1, 1])
-
-
-@slow
-@pytest.mark.parametrize("width", [320, 760])
-def test_nothing_sticks_out(show, width):
-    [figure] = show(WhoShares(examples=2, channels=3), viewport={"width": width, "height": 800})
-    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -142,12 +142,12 @@ def test_what_every_chapter_set_and_page_promises_is_green(made):
     own = f"{NAME} or zebra or stripes or facts or plans or every_public_name"
     site = "in_the_contents or lists_every_claim or adds_up or lead_somewhere"
     told = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "-k", f"{own} or {site}"]
-    said = run(made, "python", "-m", "pytest", *told, *doctests, *book, *classroom, *companion)
-    assert int(re.search(r"(\d+) passed", said)[1]) >= 60
+    outputs = ["--nbval", "--nbval-current-env", *NOTEBOOKS]  # executed once more, and compared with what is stored
+    said = run(made, "python", "-m", "pytest", *told, *doctests, *outputs, *book, *classroom, *companion)
+    assert int(re.search(r"(\d+) passed", said)[1]) >= 70
 
 
-def test_what_is_stored_is_executed_again_the_same(made):
-    run(made, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env", NOTEBOOKS[0])
+def test_a_student_gets_stubs(made):
     student = json.loads((made / "notebooks" / "exercises" / f"{NAME}.ipynb").read_text(encoding="utf-8"))
     text = "".join("".join(cell["source"]) for cell in student["cells"])
-    assert "raise NotImplementedError()" in text and "groupby(values" not in text
+    assert text.count("raise NotImplementedError()") >= 2 and "groupby(values" not in text

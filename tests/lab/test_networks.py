@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,7 +57,7 @@ def test_a_bias_stands_only_where_no_normalization_follows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mlp(0, 10), "inputs must be a whole number of at least 1, but got 0"),
+        (lambda: mlp(0, 10), "inputs must be a positive whole number .*, but got 0"),
         (lambda: mlp(4, 10, depth=-1), "depth must be .* but got -1"),
         (lambda: mlp(4, 10, width=1.5), "width must be .* but got 1.5"),
         (lambda: cnn(1, 10, widths=(4, 0)), r"widths\[1\] must be .* but got 0"),
@@ -96,5 +97,12 @@ def test_a_network_without_running_statistics_comes_back_as_it_is():
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5])
 def test_recomputing_refuses_a_batch_size_that_is_none(batch_size):
-    with pytest.raises(ValueError, match=f"batch_size must be a whole number of at least 1, but got {batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be a positive whole number .*, but got {batch_size}"):
         recompute_statistics(nn.BatchNorm1d(2), torch.zeros(3, 2), batch_size=batch_size)
+
+
+def test_sizes_may_be_integers_of_numpy():
+    two, four = np.int64(2), np.int32(4)
+    assert repr(mlp(four, two, width=four, depth=two)) == repr(mlp(4, 2, width=4, depth=2))
+    assert repr(cnn(two, two, widths=(four, two))) == repr(cnn(2, 2, widths=(4, 2)))
+    assert recompute_statistics(nn.BatchNorm1d(2), torch.randn(8, 2), batch_size=four).num_batches_tracked == 2

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -115,6 +116,12 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(data):
     assert not torch.equal(runs[0], runs[2])
 
 
+def test_numbers_of_steps_and_seeds_may_be_integers_of_numpy(data):
+    plain = fit(double(BUILD), data, learning_rate=0.1, steps=3, batch_size=20, seeds=2)
+    same = fit(double(BUILD), data, learning_rate=0.1, steps=np.int64(3), batch_size=np.int64(20), seeds=np.int64(2))
+    assert torch.equal(plain.loss, same.loss) and same.seeds == (0, 1)
+
+
 def test_training_leaves_torchs_global_generator_alone(data):
     torch.manual_seed(1)
     expected = torch.rand(3)
@@ -206,9 +213,9 @@ def test_a_sweep_has_a_fit_for_each_rate(data):
     ("settings", "message"),
     [
         ({"seeds": []}, "at least one seed"),
-        ({"steps": 0}, "steps must be at least 1, but got 0"),
+        ({"steps": 0}, "steps must be a positive whole number .*, but got 0"),
         ({"batch_size": 61}, "between 1 and the 60 training examples of toy, but got 61"),
-        ({"batch_size": 0}, "but got 0"),
+        ({"batch_size": 0}, "batch_size must be a positive whole number .*, but got 0"),
     ],
 )
 def test_bad_settings_are_named(data, settings, message):

@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -497,6 +498,19 @@ def compare_with_compiled(layer, backend, close, modes=(True, False)):
 @pytest.mark.parametrize("scheme", LAYERS)
 def test_compiled_is_eager(scheme):
     compare_with_compiled(*same_state(LAYERS[scheme](6).double()), "aot_eager", EXACT)
+
+
+@pytest.mark.parametrize("number", [np.int64, np.int32], ids=str)
+def test_sizes_may_be_integers_of_numpy(number):
+    pairs = [
+        (BatchNorm(number(6)), BatchNorm(6)),
+        (GhostBatchNorm(number(6), number(4)), GhostBatchNorm(6, 4)),
+        (GroupNorm(number(2), number(6)), GroupNorm(2, 6)),
+        (InstanceNorm(number(6)), InstanceNorm(6)),
+    ]
+    for layer, plain in pairs:
+        assert repr(layer) == repr(plain) and layer.state_dict().keys() == plain.state_dict().keys()
+        compare_with_compiled(layer.double(), "aot_eager", EXACT)
 
 
 def test_a_compiled_cumulative_average_is_eager():

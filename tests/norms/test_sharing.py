@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from companion.norms import moments, normalize, standardize
+from companion.norms.sharing import check_positive_int
 
 torch.set_num_threads(1)
 assert_close = torch.testing.assert_close
@@ -249,3 +251,16 @@ def test_standardize_names_the_value_the_rule_and_a_fix(x, examples, channels, e
 def test_normalize_names_shapes_that_do_not_fit(mean, var):
     with pytest.raises(ValueError, match=r"shape \(A, B\).* but got .* for x of shape \(8, 6, 5\); take them from"):
         normalize(torch.ones(8, 6, 5), torch.zeros(mean), torch.ones(var))
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.int32(3), np.uint8(3)], ids=repr)
+def test_integers_of_numpy_are_whole_numbers(value):
+    assert check_positive_int("n", value) == 3 and type(check_positive_int("n", value)) is int
+
+
+@pytest.mark.parametrize(
+    "value", [True, np.True_, 3.0, np.float64(3), np.int64(0), -1, "3", None, torch.tensor(3), np.array(3)], ids=repr
+)
+def test_anything_else_is_no_positive_whole_number(value):
+    with pytest.raises(ValueError, match=r"^n must be a positive whole number \(int\), but got .*; 1 is the least"):
+        check_positive_int("n", value)

@@ -16,7 +16,7 @@ from torch import nn
 from companion import mlp
 from companion.studies.uci import published as uci_trials
 from companion.studies.uci.published import SETTINGS, SUBMISSION, compare_with_submission, run_uci
-from companion.studies.uci.scoring import rank
+from companion.studies.uci.scoring import mid_ranks
 from companion.studies.uci.tables import SOURCES, Table, standard_splits
 from companion.studies.uci.trials import SCORES, Trials, run_trials
 
@@ -213,7 +213,7 @@ def fake(**scores):
 
 def test_equal_values_share_a_rank():
     values = torch.tensor([3.0, 1.0, 2.0, 1.0, 2.0, 1.0, -4.0], dtype=torch.float64)
-    np.testing.assert_array_equal(rank(values) + 0.5, stats.rankdata(values))
+    np.testing.assert_array_equal(mid_ranks(values) + 0.5, stats.rankdata(values))
 
 
 def test_p_is_that_of_a_t_test_and_the_corrected_one_is_larger():
@@ -241,7 +241,7 @@ def test_a_row_says_mean_error_and_p(trials):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"epochs": 0}, ValueError, "epochs must be at least 1, but got 0"),
+        ({"epochs": 0}, ValueError, "epochs must be a positive whole number .*, but got 0"),
         ({"batch_size": 44}, ValueError, "between 1 and the 43 training examples of toy, but got 44"),
         ({"learning_rate": 1e37}, RuntimeError, "toy: .*diverged at step .* at learning_rate=1e.37; try a smaller"),
         ({"table": table(count=1)}, ValueError, "at least 2 splits, to say how they differ, but got 1"),

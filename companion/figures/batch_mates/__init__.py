@@ -1,15 +1,6 @@
 """Chapter 1's interactive figure: drag a batch mate."""
 
-import operator
-import sys
-
-import traitlets
-
-from companion.figures.base import Checked, InteractiveFigure, number, require
-
-
-def _batch(values) -> list[float]:
-    return require([number()(value) for value in values], lambda batch: len(batch) >= 2)
+from companion.figures.base import Checked, InteractiveFigure, array, description, eps_trait, one_of, real, whole
 
 
 class BatchMates(InteractiveFigure):
@@ -46,18 +37,21 @@ class BatchMates(InteractiveFigure):
         ValueError: values must be at least 2 finite numbers, but got values=[1.0]; give yours, then mates
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: the examples of a batch are dots on an axis, joined by curves to their batch-normalized "
         "outputs on an axis below. In training, moving one example moves every output; in evaluation, only its own."
-    ).tag(sync=True)
-    values = Checked(
-        [2.2, -1.4, 0.1, 0.9, 1.6, 3.0, 3.6, -0.4], _batch, "at least 2 finite numbers", "give yours, then mates"
     )
-    gamma = Checked(1.0, number(), "a finite number", "batch norm starts with 1")
-    delta = Checked(0.0, number(), "a finite number", "batch norm starts with 0")
-    eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
-    momentum = Checked(0.1, number(0, 1), "a number from 0 to 1", "torch takes 0.1")
-    mode = Checked("train", lambda mode: require(mode, ("train", "eval").__contains__), "'train' or 'eval'", "take one")
-    running_mean = Checked(0.0, number(), "a finite number", "torch starts with 0")
-    running_var = Checked(1.0, number(0), "a finite number, at least 0", "torch starts with 1")
-    steps = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "torch starts with 0")
+    values = Checked(
+        [2.2, -1.4, 0.1, 0.9, 1.6, 3.0, 3.6, -0.4],
+        array(1, lambda count: count >= 2),
+        "at least 2 finite numbers",
+        "give yours, then mates",
+    )
+    gamma = real(1.0, fix="batch norm starts with 1")
+    delta = real(0.0, fix="batch norm starts with 0")
+    eps = eps_trait()
+    momentum = real(0.1, low=0, high=1, fix="torch takes 0.1")
+    mode = one_of("train", "eval")
+    running_mean = real(0.0, fix="torch starts with 0")
+    running_var = real(1.0, low=0, fix="torch starts with 1")
+    steps = whole(0, low=0, fix="torch starts with 0")

@@ -1,31 +1,26 @@
 // One channel of a small batch: drag a batch mate and watch your own output.
 //
-// 1 the arithmetic, 2 the words, 3 the drawing, 4 the figure that ties them together.
-// `example` counts from 0, and example 0 is "you"; `state` holds the traits of the Python class BatchMates.
+// 1 the arithmetic, 2 the words, 3 the drawing, 4 the figure. `example` counts from 0, and example 0 is "you".
 
-const TRAITS = ["values", "gamma", "delta", "eps", "momentum", "mode", "running_mean", "running_var", "steps"];
 const LIMIT = 5; // both axes run from -LIMIT to LIMIT, so that a curve that falls straight down means out = h
 
 // ---------------------------------------------------------------------------------------------- 1 the arithmetic
 
 /** All the numbers of the figure: batch norm in train or eval mode, and what one training step would leave. */
-export function normalize(state) {
-  const { values, gamma, delta, eps, momentum, mode, running_mean, running_var, steps } = state;
-  const n = values.length;
-  const mean = values.reduce((sum, h) => sum + h, 0) / n;
-  const squares = values.reduce((sum, h) => sum + (h - mean) ** 2, 0);
-  const batch = { mean, variance: squares / n };
-  const running = { mean: running_mean, variance: running_var };
+export function normalize({ values, gamma, delta, eps, momentum, mode, running_mean, running_var, steps }) {
+  const batch = moments(values);
+  const running = { m: running_mean, s: Math.sqrt(running_var) };
   const [used, unused] = mode === "train" ? [batch, running] : [running, batch];
-  const out = h => (gamma * (h - used.mean)) / Math.sqrt(used.variance + eps) + delta;
+  const out = h => gamma * normalized(h, used, eps) + delta;
+  const unbiased = (batch.s ** 2 * values.length) / (values.length - 1); // unlike s²
   return {
-    used: { m: used.mean, s: Math.sqrt(used.variance) },
-    unused: { m: unused.mean, s: Math.sqrt(unused.variance) },
-    out,
+    used,
+    unused,
     outputs: values.map(out),
+    ends: [out(used.m - used.s), out(used.m + used.s)],
     after: {
-      running_mean: (1 - momentum) * running_mean + momentum * mean,
-      running_var: (1 - momentum) * running_var + (momentum * squares) / (n - 1), // unbiased, unlike s²
+      running_mean: mix(running_mean, batch.m, momentum),
+      running_var: mix(running_var, unbiased, momentum),
       steps: steps + 1,
     },
   };
@@ -33,36 +28,33 @@ export function normalize(state) {
 
 // --------------------------------------------------------------------------------------------------- 2 the words
 
-/** What just happened, as a sentence. `last`: which example moved, from which h, and where its and your output were. */
-export function sentence(state, result, last) {
-  const train = state.mode === "train";
-  if (last?.step) {
-    const share = show(state.momentum);
-    return `Training step ${state.steps}: the running statistics went ${share} of the way to this batch’s.`;
-  }
-  if (last) {
-    const moved = signed(state.values[last.example] - last.from);
-    const change = result.outputs[0] - last.out;
-    const output = signed(change);
-    if (last.example === 0) {
-      return train
-        ? `You moved by ${moved}: your output moved by ${output}, and every mate’s output moved too.`
-        : `You moved by ${moved}: your output moved by ${output}; no mate’s output did.`;
-    }
-    if (train && Math.abs(change) < 0.005) return `A mate moved by ${moved}; your output moved by less than 0.01.`;
+/** What just happened. `last` is { example, from, out }: who moved, from which h, and your output then; or { step }. */
+function sentence({ mode, values, momentum, steps }, { outputs }, last) {
+  const train = mode === "train";
+  if (!last) {
     return train
-      ? `Your output moved by ${output} because a mate moved by ${moved}.`
-      : `A mate moved by ${moved}; your output did not.`;
+      ? "Drag a mate sideways: your input stays where it is, your output does not."
+      : "Drag a mate sideways: your output stays where it is.";
   }
-  return train
-    ? "Drag a mate sideways: your input stays where it is, your output does not."
-    : "Drag a mate sideways: your output stays where it is.";
+  if (last.step) {
+    return `Training step ${steps}: the running statistics went ${show(momentum)} of the way to this batch’s.`;
+  }
+  const [moved, change] = [signed(values[last.example] - last.from), outputs[0] - last.out];
+  if (last.example === 0) {
+    const mates = train ? ", and every mate’s output moved too" : "; no mate’s output did";
+    return `You moved by ${moved}: your output moved by ${signed(change)}${mates}.`;
+  }
+  if (!train) return `A mate moved by ${moved}; your output did not.`;
+  return Math.abs(change) < 0.005
+    ? `A mate moved by ${moved}; your output moved by less than 0.01.`
+    : `Your output moved by ${signed(change)} because a mate moved by ${moved}.`;
 }
 
 /** What a reader should know of the statistics in use. */
-export function remark(state, result) {
-  const { mode, steps, running_mean, running_var } = state;
-  if (result.used.s < 1e-9) return "s = 0: only ε keeps the division finite.";
+function remark({ mode, eps, steps, running_mean, running_var }, { used }) {
+  if (used.s < 1e-9) {
+    return eps > 0 ? "s = 0: only ε keeps the division finite." : "s = 0 and ε = 0: there is nothing to divide by.";
+  }
   if (mode === "train") return "m and s are this batch’s own: every example has a say in them.";
   if (steps > 0) return `m and s are the running statistics after ${plural(steps, "training step")}.`;
   return running_mean === 0 && running_var === 1
@@ -72,331 +64,205 @@ export function remark(state, result) {
 
 // ------------------------------------------------------------------------------------------------- 3 the drawing
 
-const ROWS = { title: 15, label: 40, you: 66, top: 98, bottom: 262, youOut: 300, marks: 321, titleOut: 346, height: 354 };
+const ROWS = { title: 15, m: 40, you: 66, top: 98, bottom: 262, out: 300, delta: 321, formula: 346, height: 354 };
+const MIDDLE = (ROWS.top + ROWS.bottom) / 2;
 const MARGIN = 26;
 const BAND = 22; // height of the bands: above the upper axis, below the lower one
 
-const onAxis = x => clamp(x, -LIMIT, LIMIT);
-const beyond = x => (x > LIMIT) - (x < -LIMIT);
+const onAxis = value => clamp(value, -LIMIT, LIMIT);
+const beyond = value => Math.sign(value - onAxis(value));
+
+/** The scale of both axes, for values that may lie beyond their ends; pixels to a step of 1; and the way back. */
+function space(width) {
+  const values = [-LIMIT, LIMIT];
+  const pixels = [MARGIN, width - MARGIN];
+  const across = scale(values, pixels);
+  return { x: value => across(onAxis(value)), unit: across(1) - across(0), back: scale(pixels, values), width };
+}
+
+/** A curve from the upper axis to the lower one. */
+const fall = (from, to) => `M${from} ${ROWS.top}C${from} ${MIDDLE} ${to} ${MIDDLE} ${to} ${ROWS.bottom}`;
+
+/** The same with two sides. */
+const ribbon = ([left, right], [leftOut, rightOut]) =>
+  `${fall(left, leftOut)}L${rightOut} ${ROWS.bottom}C${rightOut} ${MIDDLE} ${right} ${MIDDLE} ${right} ${ROWS.top}Z`;
+
+/** An axis. Numbers are left out where a mark crosses them, and the odd ones if there is little room. */
+function axis({ x, unit, width }, y, below, marks) {
+  const number = value => {
+    const free = marks.every(mark => Math.abs(x(mark) - x(value)) >= 8) && (value % 2 === 0 || unit >= 48);
+    return [
+      el("path.fig-base", { d: `M${x(value)} ${y - 3}v6` }),
+      free && el("text.fig-tick", { x: x(value), y: y + below }, plain(value)),
+    ];
+  };
+  return [el("path.fig-base", { d: `M${MARGIN - 14} ${y}H${width - MARGIN + 14}` }), range(9).map(i => number(i - 4))];
+}
+
+/** Axes, bands, and the ribbon from one band to the other: this is batch norm, the dots only ride on it. */
+function statistics({ used, unused, ends, gamma, delta }, area) {
+  const { x } = area;
+  const band = (kind, middle, half, y) => {
+    const from = x(middle - half);
+    return el(`rect.${kind}`, { x: from, width: x(middle + half) - from, y, height: BAND });
+  };
+  const above = ROWS.top - BAND;
+  return [
+    el("path.bm-flow", { d: ribbon([used.m - used.s, used.m + used.s].map(x), ends.map(x)) }),
+    band("fig-band", used.m, used.s, above),
+    band("fig-band", delta, Math.abs(gamma), ROWS.bottom),
+    band("bm-unused", unused.m, unused.s, above),
+    el("path.bm-unused", { d: `M${x(unused.m)} ${above}v${BAND + 7}` }),
+    axis(area, ROWS.top, -9, [used.m, unused.m]),
+    axis(area, ROWS.bottom, 16, [delta]),
+    el("path.bm-center", { d: fall(x(used.m), x(delta)) }),
+    el("path.fig-mean", { d: `M${x(used.m)} ${above - 4}v${BAND + 14}` }),
+    el("path.fig-mean", { d: `M${x(delta)} ${ROWS.bottom + BAND + 4}v${-BAND - 14}` }),
+  ];
+}
+
+/** Words for the middle of a band and, if there is room, for its ends. */
+function letters({ x, unit }, y, middle, half, [low, center, high]) {
+  const end = (value, text) =>
+    half * unit > 62 && !beyond(value) && el("text.fig-math.bm-stat.bm-end", { x: x(value), y }, text);
+  return [el("text.fig-math.bm-stat", { x: x(middle), y }, center), end(middle - half, low), end(middle + half, high)];
+}
+
+function labels({ used, unused, gamma, delta }, mode, area) {
+  const title = (y, name, formula) => el("text.fig-title", { x: 2, y }, `${name}: `, el("tspan.fig-math", {}, formula));
+  const idle = mode === "train" ? "running mean, unused" : "batch mean, unused";
+  const [low, high] = gamma < 0 ? ["δ + γ", "δ − γ"] : ["δ − γ", "δ + γ"];
+  return [
+    title(ROWS.title, "in", "h"),
+    title(ROWS.formula, "out", "γ (h − m) / √(s² + ε) + δ"),
+    el("text.bm-idle", { x: Math.max(110, area.x(unused.m)), y: ROWS.title }, idle),
+    letters(area, ROWS.m, used.m, used.s, ["m − s", `m = ${show(used.m)}`, "m + s"]),
+    letters(area, ROWS.delta, delta, Math.abs(gamma), [low, `δ = ${show(delta)}`, high]),
+  ];
+}
+
+const mates = ({ length }) => range(length - 1).map(i => length - 1 - i); // the first one last, on top
+const radius = example => (example === 0 ? 8.5 : 6.5);
 
 /** A dot; at the end of the axis, an arrowhead for a value that lies beyond. */
-function mark(radius, way) {
-  if (!way) return `M${-radius} 0a${radius} ${radius} 0 1 0 ${2 * radius} 0a${radius} ${radius} 0 1 0 ${-2 * radius} 0`;
-  return `M${-way * radius * 0.7} ${-radius}L${way * radius * 1.1} 0L${-way * radius * 0.7} ${radius}Z`;
+function dot(kind, example, { value, size = radius(example), active = false, at = [0, 0], key }) {
+  const way = beyond(value);
+  const circle = `M${-size} 0a${size} ${size} 0 1 0 ${2 * size} 0a${size} ${size} 0 1 0 ${-2 * size} 0`;
+  const arrow = `M${-way * size * 0.7} ${-size}L${way * size * 1.1} 0L${-way * size * 0.7} ${size}Z`;
+  const place = { key, d: way ? arrow : circle, transform: `translate(${at})` };
+  return el(`path.bm-${kind}`, { class: example === 0 ? "fig-you" : "fig-dot", "data-active": active, ...place });
 }
 
-const fall = (x0, x1) => {
-  const middle = (ROWS.top + ROWS.bottom) / 2;
-  return `M${x0} ${ROWS.top}C${x0} ${middle} ${x1} ${middle} ${x1} ${ROWS.bottom}`;
-};
-const ribbon = (left0, right0, left1, right1) => {
-  const middle = (ROWS.top + ROWS.bottom) / 2;
-  return `${fall(left0, left1)}L${right1} ${ROWS.bottom}C${right1} ${middle} ${right0} ${middle} ${right0} ${ROWS.top}Z`;
-};
-
-/** What is drawn, as plain numbers, so that two of them can be mixed on the way from one to the other. */
-function geometry(state, result, last) {
-  const { used, unused, out, outputs } = result;
-  return {
-    inputs: state.values,
-    outputs,
-    used,
-    unused,
-    ends: [out(used.m - used.s), out(used.m + used.s)],
-    delta: state.delta,
-    gamma: state.gamma,
-    before: last && !last.step ? last.out : outputs[0],
+/** Curves and outputs: the mate that moved above the others, you above all; and how far your output has come. */
+function outcomes({ inputs, outputs, before }, { x }, active) {
+  const [from, to, y] = [x(before), x(outputs[0]), ROWS.bottom];
+  const far = Math.abs(to - from) > 1;
+  const order = [...mates(inputs).filter(mate => mate !== active), ...(active > 0 ? [active] : []), 0];
+  const curve = example => {
+    const d = fall(x(inputs[example]), x(outputs[example]));
+    const kind = example === 0 ? "bm-yours" : null;
+    return el("path.bm-curve", { key: example, class: kind, "data-active": example === active, d });
   };
+  const image = example => {
+    const [value, size] = [outputs[example], radius(example) - 1.5];
+    return dot("image", example, { value, size, active: example === active, at: [x(value), y], key: example });
+  };
+  return [
+    far && el("path.bm-trail", { d: `M${from} ${y}H${to}` }),
+    far && el("circle.bm-before", { cx: from, cy: y, r: 7.5 }),
+    order.map(curve),
+    order.map(image),
+  ];
 }
 
-function mix(a, b, t) {
-  if (typeof a === "number") return a + (b - a) * t;
-  if (Array.isArray(a)) return a.map((x, i) => mix(x, b[i], t));
-  return Object.fromEntries(Object.keys(a).map(key => [key, mix(a[key], b[key], t)]));
-}
-
-/** Put the svg into `parent`; returns its dots, and a function that draws a geometry at a width. */
-function scene(parent, count) {
-  const svg = add(parent, "svg", { height: ROWS.height });
-  const layer = name => add(svg, "g", { class: `bm-${name}`, "aria-hidden": "true" });
-
-  const back = layer("back");
-  const flow = add(back, "path", { class: "bm-flow" });
-  const inBand = add(back, "rect", { class: "bm-band", y: ROWS.top - BAND, height: BAND });
-  const outBand = add(back, "rect", { class: "bm-band", y: ROWS.bottom, height: BAND });
-  const ghostBand = add(back, "rect", { class: "bm-ghost", y: ROWS.top - BAND, height: BAND });
-  const ghostTick = add(back, "path", { class: "bm-ghost" });
-  const axes = [ROWS.top, ROWS.bottom].map(y => ({
-    y,
-    line: add(back, "path", { class: "bm-axis" }),
-    numbers: [-4, -3, -2, -1, 0, 1, 2, 3, 4].map(value => {
-      const tick = add(back, "path", { class: "bm-axis" });
-      const text = add(back, "text", { class: "bm-number", y: y === ROWS.top ? y - 9 : y + 16 }, show(value).slice(0, -3));
-      return { value, tick, text };
-    }),
-  }));
-  const center = add(back, "path", { class: "bm-center" });
-  const tick = add(back, "path", { class: "bm-tick" });
-  const tickOut = add(back, "path", { class: "bm-tick" });
-
-  const words = layer("words");
-  const formula = (y, name, right) => {
-    const text = add(words, "text", { class: "bm-title", x: 2, y }, `${name}: `);
-    add(text, "tspan", { class: "ex-math" }, right);
-  };
-  formula(ROWS.title, "in", "h");
-  formula(ROWS.titleOut, "out", "γ (h − m) / √(s² + ε) + δ");
-  const label = (name, y) => add(words, "text", { class: name, y });
-  const labels = {
-    m: label("bm-stat ex-math", ROWS.label),
-    low: label("bm-stat ex-math bm-minor", ROWS.label),
-    high: label("bm-stat ex-math bm-minor", ROWS.label),
-    ghost: label("bm-ghost-label", ROWS.title),
-    center: label("bm-stat ex-math", ROWS.marks),
-    left: label("bm-stat ex-math bm-minor", ROWS.marks),
-    right: label("bm-stat ex-math bm-minor", ROWS.marks),
-    you: label("bm-you-label", ROWS.you),
-    youOut: label("bm-you-label", ROWS.youOut),
-    mate: label("bm-mate-label", ROWS.you),
-  };
-  labels.you.textContent = "you";
-  labels.low.textContent = "m − s";
-  labels.high.textContent = "m + s";
-
-  // Mates first, you last: what is drawn last lies on top. Curves lie below all dots.
-  const order = [...Array(count).keys()].reverse();
-  const curves = layer("curves");
-  const trail = add(curves, "path", { class: "bm-trail" });
-  const before = add(curves, "path", { class: "bm-before", d: mark(7.5, 0) });
-  const images = layer("images");
-  const front = add(svg, "g");
-  const dots = [];
-  let lead = []; // the mate that moved last, again, above the other mates: moving its element would lose the pointer
-  for (const example of order) {
-    if (example === 0) lead = [images, front].map(parent => add(parent, "path", { class: "bm-lead" }));
-    const kind = example === 0 ? "bm-you" : "bm-mate";
-    const curve = add(curves, "path", { class: `bm-curve ${kind}` });
-    const image = add(images, "path", { class: `bm-image ${kind}` });
-    const handle = add(front, "g", {
-      class: `bm-dot ${kind}`,
-      tabindex: 0,
-      role: "slider",
-      "aria-orientation": "horizontal",
-      "aria-label": example === 0 ? "you, your example" : `mate ${example}`,
-      "aria-valuemin": -LIMIT,
-      "aria-valuemax": LIMIT,
-      "data-lm-suppress-shortcuts": "true", // or JupyterLab takes the arrow keys
-    });
-    add(handle, "circle", { class: "bm-reach", r: 17 }); // unseen: a finger is wider than a dot
-    add(handle, "circle", { class: "bm-ring", r: example === 0 ? 13 : 11 });
-    dots[example] = { curve, image, handle, face: add(handle, "path", { class: "bm-face" }) };
-  }
-
-  function draw(shape, width, mode, last) {
-    const unit = (width - 2 * MARGIN) / (2 * LIMIT);
-    const x = value => MARGIN + (onAxis(value) + LIMIT) * unit;
-    set(svg, { width, viewBox: `0 0 ${width} ${ROWS.height}` });
-    const { used, unused, ends, delta, gamma, inputs, outputs } = shape;
-
-    // axes, bands, and the ribbon from one band to the other: this is batch norm, the dots only ride on it
-    for (const { y, line, numbers } of axes) {
-      set(line, { d: `M${MARGIN - 14} ${y}H${width - MARGIN + 14}` });
-      for (const { value, tick: small, text } of numbers) {
-        set(small, { d: `M${x(value)} ${y - 3}v6` });
-        const crossed = (y === ROWS.top ? [used.m, unused.m] : [delta]).some(other => Math.abs(x(other) - x(value)) < 8);
-        const crowded = value % 2 !== 0 && unit < 48;
-        set(text, { x: x(value), visibility: crossed || crowded ? "hidden" : "visible" });
-      }
-    }
-    const span = (a, b) => ({ x: Math.min(x(a), x(b)), width: Math.abs(x(b) - x(a)) });
-    set(inBand, span(used.m - used.s, used.m + used.s));
-    set(outBand, span(delta - gamma, delta + gamma));
-    set(ghostBand, span(unused.m - unused.s, unused.m + unused.s));
-    set(tick, { d: `M${x(used.m)} ${ROWS.top - BAND - 4}v${BAND + 14}` });
-    set(tickOut, { d: `M${x(delta)} ${ROWS.bottom + BAND + 4}v${-BAND - 14}` });
-    set(center, { d: fall(x(used.m), x(delta)) });
-    set(ghostTick, { d: `M${x(unused.m)} ${ROWS.top - BAND}v${BAND + 7}` });
-    set(flow, { d: ribbon(x(used.m - used.s), x(used.m + used.s), x(ends[0]), x(ends[1])) });
-
-    // labels, left out where they would run into each other or off the drawing
-    const place = (text, value, room = true) => {
-      set(text, { x: x(value), visibility: room && !beyond(value) ? "visible" : "hidden" });
-    };
-    labels.m.textContent = `m = ${show(used.m)}`;
-    labels.center.textContent = `δ = ${show(delta)}`;
-    place(labels.m, onAxis(used.m));
-    place(labels.low, used.m - used.s, used.s * unit > 62);
-    place(labels.high, used.m + used.s, used.s * unit > 62);
-    place(labels.center, onAxis(delta));
-    place(labels.left, delta - Math.abs(gamma), Math.abs(gamma) * unit > 62);
-    place(labels.right, delta + Math.abs(gamma), Math.abs(gamma) * unit > 62);
-    labels.left.textContent = gamma < 0 ? "δ + γ" : "δ − γ";
-    labels.right.textContent = gamma < 0 ? "δ − γ" : "δ + γ";
-    labels.ghost.textContent = mode === "train" ? "running mean, unused" : "batch mean, unused";
-    set(labels.ghost, { x: clamp(x(unused.m), 110, width - 66) });
-
-    // the examples
-    dots.forEach(({ curve, image, handle, face }, example) => {
-      const [x0, x1] = [x(inputs[example]), x(outputs[example])];
-      const radius = example === 0 ? 8.5 : 6.5;
-      set(curve, { d: fall(x0, x1) });
-      set(image, { d: mark(radius - 1.5, beyond(outputs[example])), transform: `translate(${x1} ${ROWS.bottom})` });
-      set(handle, { transform: `translate(${x0} ${ROWS.top})` });
-      set(face, { d: mark(radius, beyond(inputs[example])) });
-      const active = last?.example === example ? "true" : "false";
-      for (const part of [curve, image, handle]) set(part, { "data-active": active });
-    });
-
-    // you: where your output was, and how far it has come
-    const moved = outputs[0] - shape.before;
-    place(labels.you, onAxis(inputs[0]));
-    place(labels.youOut, onAxis(outputs[0]));
-    labels.youOut.textContent = last && !last.step ? `you ${signed(moved)}` : "you";
-    set(labels.youOut, { x: clamp(x(outputs[0]), 40, width - 40) });
-    set(before, { transform: `translate(${x(shape.before)} ${ROWS.bottom})` });
-    set(trail, { d: `M${x(shape.before)} ${ROWS.bottom}H${x(outputs[0])}` });
-    const far = Math.abs(x(outputs[0]) - x(shape.before)) > 1 ? "visible" : "hidden";
-    for (const part of [before, trail]) set(part, { visibility: far });
-    const mate = last?.example > 0 ? inputs[last.example] : null;
-    if (mate !== null) {
-      labels.mate.textContent = `mate ${last.example}`;
-      const { image, handle, face } = dots[last.example];
-      [[image, image], [face, handle]].forEach(([glyph, spot], i) => {
-        set(lead[i], { d: glyph.getAttribute("d"), transform: spot.getAttribute("transform") });
-      });
-    }
-    for (const glyph of lead) set(glyph, { visibility: mate === null ? "hidden" : "visible" });
-    place(labels.mate, mate ?? 0, mate !== null && Math.abs(x(mate) - x(inputs[0])) > 48);
-  }
-  return { svg, dots, draw };
+/** Who is who. */
+function names({ inputs, outputs, before }, { x }, active) {
+  const [you, out, mate] = [inputs[0], outputs[0], active > 0 ? inputs[active] : null];
+  const apart = mate !== null && Math.abs(x(mate) - x(you)) > 48;
+  return [
+    el("text.bm-name", { x: x(you), y: ROWS.you }, "you"),
+    el("text.bm-name", { x: x(out), y: ROWS.out }, active === null ? "you" : `you ${signed(out - before)}`),
+    apart && el("text.bm-mate", { x: x(mate), y: ROWS.you }, `mate ${active}`),
+  ];
 }
 
 // -------------------------------------------------------------------------------------------------- 4 the figure
 
-function build({ root, change, state, reset }) {
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
-  let shown = null; // the geometry on screen, perhaps on its way to another
-  let frame = 0;
-  let last = null; // the last move: { example, from, out } or { step: true }
-
-  // --- controls above the drawing
-  const bar = add(root, "div", { class: "ex-bar" });
-  const press = choice(bar, "mode", { train: "train", eval: "eval" }, mode => change({ mode }));
-  const trainer = add(bar, "div", { class: "bm-trainer" });
-  button(trainer, {}, "take a training step", () => change(normalize(state()).after, { move: { step: true } }));
-  const count = add(trainer, "span", { class: "bm-count" });
-  button(bar, { class: "ex-button bm-reset" }, "reset", reset);
-
-  // --- drawing, sentence, sliders, numbers
-  const stage = add(root, "div");
-  let picture = null;
-  const say = words(root);
-  const sliders = add(root, "div", { class: "ex-sliders" });
-  const knob = settings => {
-    const move = slider(sliders, settings, value => change({ [settings.trait]: value }, { glide: false }));
-    return now => move(now[settings.trait]);
+/** An example's input, which keys and fingers move. */
+function input(example, state, context, { outputs }, area) {
+  const { last, shape, change } = context;
+  const h = state.values[example];
+  const at = [area.x(shape.inputs[example]), ROWS.top];
+  const begin = () => ({ example, from: h, out: outputs[0] });
+  const move = (to, start) => {
+    const moved = Math.round(onAxis(to) * 100) / 100;
+    const values = state.values.map((value, i) => (i === example ? moved : value));
+    change({ values }, { move: start, glide: false });
   };
-  const knobs = [
-    knob({ trait: "gamma", symbol: "γ", name: "scale", min: -3, max: 3, step: 0.05 }),
-    knob({ trait: "delta", symbol: "δ", name: "offset", min: -3, max: 3, step: 0.05 }),
-    knob({ trait: "momentum", name: "momentum", min: 0.01, max: 1, step: 0.01 }),
-  ];
-  const numbers = add(root, "div", { class: "ex-numbers" });
-  const cells = {
-    used: readout(numbers, "", { m: "m", s: "s" }),
-    running: readout(numbers, "running statistics", { mean: "mean", variance: "variance" }),
-    you: readout(numbers, "you", { h: "h", out: "out" }),
+  const ways = steps(0, { small: 0.1, large: 1, low: -Infinity, high: Infinity });
+  const press = (by, shift) => {
+    const run = last?.example === example ? last : begin(); // a run of keys counts as one move
+    move(h + (shift && Math.abs(by) < 1 ? by / 10 : by), run);
   };
-  cells.you.cell.classList.add("bm-yours");
-
-  // --- from the model to the screen
-  function aim(target, width, mode, glide) {
-    cancelAnimationFrame(frame);
-    const paint = shape => picture.draw((shown = shape), width, mode, last);
-    if (!glide || still.matches || shown?.inputs.length !== target.inputs.length) return paint(target);
-    const [from, began] = [shown, performance.now()];
-    const tick = now => {
-      const t = Math.max(0, Math.min(1, (now - began) / 350));
-      paint(t < 1 ? mix(from, target, 1 - (1 - t) ** 3) : target);
-      if (t < 1 && root.isConnected) frame = requestAnimationFrame(tick);
-    };
-    frame = requestAnimationFrame(tick);
-  }
-
-  function update(now, { width, last: move, glide }) {
-    last = move;
-    const result = normalize(now);
-    if (picture?.dots.length !== now.values.length) {
-      picture?.svg.remove();
-      picture = scene(stage, now.values.length);
-      picture.dots.forEach(({ handle }, example) => listen(handle, example));
-    }
-    press(now.mode);
-    set(root, { "data-mode": now.mode });
-    count.textContent = plural(now.steps, "step");
-    for (const turn of knobs) turn(now);
-    picture.dots.forEach(({ handle }, example) => {
-      const [h, out] = [now.values[example], result.outputs[example]];
-      set(handle, { "aria-valuenow": h, "aria-valuetext": `h ${show(h)}, output ${show(out)}` });
-    });
-    cells.used.head.textContent = now.mode === "train" ? "used: this batch" : "used: running statistics";
-    cells.used.m.textContent = show(result.used.m);
-    cells.used.s.textContent = show(result.used.s);
-    cells.running.mean.textContent = show(now.running_mean);
-    cells.running.variance.textContent = show(now.running_var);
-    cells.you.h.textContent = show(now.values[0]);
-    cells.you.out.textContent = show(result.outputs[0]);
-    say(sentence(now, result, last), remark(now, result));
-    aim(geometry(now, result, last), width, now.mode, glide);
-  }
-
-  // --- from the reader to the model
-  function listen(handle, example) {
-    const value = () => state().values[example];
-    const begin = () => ({ example, from: value(), out: normalize(state()).outputs[0] });
-    const moveTo = (h, move) => {
-      const values = [...state().values];
-      values[example] = Math.round(onAxis(h) * 100) / 100;
-      change({ values }, { move, glide: false });
-    };
-
-    handle.addEventListener("keydown", event => {
-      const small = event.shiftKey ? 0.01 : 0.1;
-      const target = {
-        ArrowRight: value() + small,
-        ArrowUp: value() + small,
-        ArrowLeft: value() - small,
-        ArrowDown: value() - small,
-        PageUp: value() + 1,
-        PageDown: value() - 1,
-        Home: -LIMIT,
-        End: LIMIT,
-      }[event.key];
-      if (target === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      moveTo(target, last?.example === example ? last : begin()); // a run of keys counts as one move
-    });
-
-    let drag = null; // { move, grip }: grip is how far from the dot's middle it was taken
-    const at = event => {
-      const box = picture.svg.getBoundingClientRect();
-      return ((event.clientX - box.left - MARGIN) / (box.width - 2 * MARGIN)) * 2 * LIMIT - LIMIT;
-    };
-    handle.addEventListener("pointerdown", event => {
-      if (event.button !== 0) return;
-      event.preventDefault();
-      handle.setPointerCapture(event.pointerId);
-      handle.focus({ preventScroll: true });
-      drag = { move: begin(), grip: onAxis(value()) - at(event) };
-    });
-    handle.addEventListener("pointermove", event => {
-      if (drag) moveTo(at(event) + drag.grip, drag.move);
-    });
-    for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => { drag = null; });
-  }
-
-  return update;
+  const name = example === 0 ? "you, your example" : `mate ${example}`;
+  const told = { value: h, low: -LIMIT, high: LIMIT, text: `h ${show(h)}, output ${show(outputs[example])}` };
+  const moves = { ...keys(ways, press), ...drag(context, at, ([x], held) => move(area.back(x), held), begin) };
+  return handle(
+    { at, key: name, "aria-label": name, "aria-orientation": "horizontal", ...told, ...moves },
+    el("circle.fig-ring", { r: radius(example) + 4.5 }),
+    dot("face", example, { value: shape.inputs[example] }),
+  );
 }
 
-export default explorable("batch-mates", TRAITS, build);
+function picture(state, context, result) {
+  const { shape, width, last } = context;
+  const [area, active] = [space(width), last?.example ?? null];
+  const value = shape.inputs[active];
+  // the mate that moved again, above the others: handles keep their order for the tab key
+  const lead = active > 0 && dot("lead", active, { value, active: true, at: [area.x(value), ROWS.top] });
+  const one = example => input(example, state, context, result, area);
+  const norm = [statistics(shape, area), labels(shape, state.mode, area)];
+  const examples = [outcomes(shape, area, active), names(shape, area, active)];
+  const back = el("g", { "aria-hidden": "true" }, norm, examples);
+  return drawing(context, { height: ROWS.height }, back, mates(state.values).map(one), lead, one(0));
+}
+
+/** What is drawn, as numbers that glide. */
+function shape(state, { last }) {
+  const { used, unused, outputs, ends } = normalize(state);
+  const { values: inputs, gamma, delta } = state;
+  return { inputs, outputs, used, unused, ends, gamma, delta, before: last?.out ?? outputs[0] };
+}
+
+const SLIDERS = [
+  { trait: "gamma", symbol: "γ", name: "scale", min: -3, max: 3, step: 0.05 },
+  { trait: "delta", symbol: "δ", name: "offset", min: -3, max: 3, step: 0.05 },
+  { trait: "momentum", name: "momentum", min: 0.01, max: 1, step: 0.01 },
+];
+
+function view(state, context) {
+  const { change, last } = context;
+  const result = normalize(state);
+  const { used, outputs, after } = result;
+  const options = ["train", "eval"].map(mode => [mode, mode]);
+  const mode = choice(context, { trait: "mode", label: "mode", options });
+  const step = () => change(after, { move: { step: true } });
+  const count = el("span.bm-count", {}, plural(state.steps, "step"));
+  const trainer = el("div.bm-trainer", {}, button("take a training step", step), count);
+  const source = state.mode === "train" ? "this batch" : "running statistics";
+  const running = { mean: show(state.running_mean), variance: show(state.running_var) };
+  const knob = settings => slider(context, settings, value => change({ [settings.trait]: value }, { glide: false }));
+  return [
+    controls(context, {}, mode, trainer),
+    picture(state, context, result),
+    words(sentence(state, result, last), remark(state, result)),
+    sliders(SLIDERS.map(knob)),
+    readouts(
+      [`used: ${source}`, { m: show(used.m), s: show(used.s) }],
+      ["running statistics", running],
+      ["you", { h: show(state.values[0]), out: show(outputs[0]) }, "fig-yours"],
+    ),
+  ];
+}
+
+export default figure({ view, shape });

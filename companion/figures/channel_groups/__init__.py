@@ -1,22 +1,25 @@
 """Chapter 5's interactive figure: divide one image's channels into groups, and see whose loudness is levelled."""
 
-import operator
-
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import (
+    Checked,
+    InteractiveFigure,
+    array,
+    description,
+    divisors,
+    eps_trait,
+    listed,
+    real,
+    require_index,
+    whole,
+)
 
 # Eight channels of twelve positions: waves whose loudness and offset differ.
 _LOUDNESS = np.array([0.4, 2.0, 0.8, 1.2, 0.3, 0.6, 1.6, 1.0])[:, None]
 _WAVES = np.sin(np.arange(1, 9)[:, None] + np.arange(12) * np.linspace(0.5, 1.6, 8)[:, None])
 _SIGNAL = (_LOUDNESS * (_WAVES + 0.2 * np.cos(np.arange(8))[:, None])).round(2)
-
-
-def _activations(values) -> list:
-    channels = np.asarray(values, dtype=float)
-    fits = channels.ndim == 2 and channels.shape[0] >= 2 and channels.shape[1] >= 2
-    return require(channels.tolist(), lambda _: fits and bool(np.isfinite(channels).all()))
 
 
 class ChannelGroups(InteractiveFigure):
@@ -51,41 +54,35 @@ class ChannelGroups(InteractiveFigure):
         ValueError: groups must divide the number of channels, but got groups=3 for 8 channels; try 1, 2, 4 or 8
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: the channels of one image as small curves, before and after group norm. Channels of a "
         "group are divided by the same number and keep their relations; making one louder moves its group only. With "
         "as many groups as channels, all come out equally loud."
-    ).tag(sync=True)
+    )
     values = Checked(
         _SIGNAL,
-        _activations,
+        array(2, lambda channels, positions: channels >= 2 and positions >= 2),
         "finite numbers of shape (C, positions), at least 2 of each",
         "take one image, x[0].flatten(1)",
     )
-    groups = Checked(2, number(1, kind=operator.index), "a whole number, at least 1", "1 is layer norm")
-    channel = Checked(1, number(0, kind=operator.index), "a whole number, at least 0", "count the channels from 0")
-    gain = Checked(1.0, number(0), "a finite number, at least 0", "1 leaves the channel as it is")
-    eps = Checked(1e-5, number(0), "a finite number, at least 0", "torch takes 1e-5")
+    groups = whole(2, low=1, fix="1 is layer norm")
+    channel = whole(1, low=0, fix="count the channels from 0")
+    gain = real(1.0, low=0, fix="1 leaves the channel as it is")
+    eps = eps_trait()
 
     @traitlets.validate("groups")
     def _divides(self, proposal) -> int:
         groups, channels = proposal["value"], len(self.values)
         if channels % groups:
-            *few, last = [divisor for divisor in range(1, channels + 1) if channels % divisor == 0]
             raise ValueError(
                 f"groups must divide the number of channels, but got groups={groups} for {channels} channels; "
-                f"try {', '.join(map(str, few))} or {last}"
+                f"try {listed(divisors(channels))}"
             )
         return groups
 
     @traitlets.validate("channel")
     def _there(self, proposal) -> int:
-        if proposal["value"] >= len(self.values):
-            raise ValueError(
-                f"channel must be less than the number of channels, but got channel={proposal['value']} "
-                f"for {len(self.values)} channels; count from 0"
-            )
-        return proposal["value"]
+        return require_index("channel", proposal["value"], len(self.values), "channels")
 
     @traitlets.validate("values")
     def _fit(self, proposal) -> list:

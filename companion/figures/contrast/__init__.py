@@ -1,11 +1,9 @@
 """Chapter 6's interactive figure: change one image's light, and see which outputs notice."""
 
-import operator
-
 import numpy as np
 import traitlets
 
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import Checked, InteractiveFigure, array, description, eps_trait, real, require_index, whole
 
 # A disc, a bar and a cross in lights of their own: (image, channel, row, column).
 _SHAPES = np.array(
@@ -16,12 +14,6 @@ _SHAPES = np.array(
     ]
 )
 _LIGHTS = np.array([[0.8, 0.8, 0.8], [0.9, 0.7, 0.5], [0.5, 0.7, 0.9]])
-
-
-def _images(values) -> list:
-    images = np.asarray(values, dtype=float)
-    fits = images.ndim == 4 and images.shape[0] >= 2 and images.shape[1] == 3 and images[0, 0].size >= 2
-    return require(images.tolist(), lambda _: fits and bool(np.isfinite(images).all()))
 
 
 class Contrast(InteractiveFigure):
@@ -54,28 +46,24 @@ class Contrast(InteractiveFigure):
         ValueError: chosen must be less than the number of images, but got chosen=3 for 3 images; count from 0
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a batch of small colour images, and what batch, layer and instance norm make of it. "
         "Changing one image's contrast or brightness moves all outputs of batch norm and none of the others; "
         "changing its tint moves its output of layer norm too, and still none of instance norm."
-    ).tag(sync=True)
+    )
     images = Checked(
         _SHAPES[:, None] * _LIGHTS[:, :, None, None] + 0.1,
-        _images,
+        array(4, lambda count, colours, height, width: count >= 2 and colours == 3 and height * width >= 2),
         "finite numbers of shape (N, 3, height, width), at least 2 images",
         "repeat a grey image's channel three times",
     )
-    chosen = Checked(0, number(0, kind=operator.index), "a whole number, at least 0", "count the images from 0")
-    contrast = Checked(1.0, number(0), "a finite number, at least 0", "1 leaves the image as it is")
-    brightness = Checked(0.0, number(), "a finite number", "0 leaves the image as it is")
-    tint = Checked(0.0, number(-1, 1), "a number from -1 to 1", "0 leaves the image as it is")
-    eps = Checked(1e-5, number(0), "a finite number, at least 0", "torch takes 1e-5")
+    chosen = whole(0, low=0, fix="count the images from 0")
+    contrast = real(1.0, low=0, fix="1 leaves the image as it is")
+    brightness = real(0.0, fix="0 leaves the image as it is")
+    tint = real(0.0, low=-1, high=1, fix="0 leaves the image as it is")
+    eps = eps_trait()
 
     @traitlets.validate("chosen")
     def _there(self, proposal) -> int:
-        if proposal["value"] >= len(self.images):
-            raise ValueError(
-                f"chosen must be less than the number of images, but got chosen={proposal['value']} "
-                f"for {len(self.images)} images; count from 0"
-            )
+        require_index("chosen", proposal["value"], len(self.images), "images")
         return proposal["value"]

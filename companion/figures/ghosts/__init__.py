@@ -77,7 +77,7 @@ class Ghosts(InteractiveFigure):
 
     @traitlets.validate("values", "ghost_size", "followed")
     def _fits(self, proposal):
-        """The proposed value, if the batch can be cut as asked and has the example that is followed."""
+        """Return the proposed value, if the batch can be cut as asked and has the example that is followed."""
         state = {name: getattr(self, name) for name in ("values", "ghost_size", "followed")}
         state[proposal["trait"].name] = proposal["value"]
         size = len(state["values"])

@@ -29,10 +29,17 @@ function figure({ view, shape = () => null }) {
 function live({ view, shape, read, model, place, start }) {
   const root = place.appendChild(document.createElement("div"));
   root.className = `fig ${FIGURE.name}`;
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
   let mine = false; // whether this view is changing the model
-  let frame = 0;
-  const context = { last: null, held: null, shape: null, widest: measure(root), reset: () => context.change(start) };
+  const context = { last: null, held: null, widest: measure(root), reset: () => context.change(start) };
+  const show = glider(root, now => {
+    context.shape = now;
+    patch(root, [view(context.state, context)]);
+    for (const svg of root.querySelectorAll("svg")) keepInside(svg);
+  });
+  const draw = glide => {
+    Object.assign(context, { state: read(), width: root.clientWidth || 720 });
+    show(shape(context.state, context), glide);
+  };
   context.change = (values, { move = null, glide = true } = {}) => {
     mine = true;
     for (const [trait, value] of Object.entries(values)) model.set(trait, value);
@@ -46,25 +53,6 @@ function live({ view, shape, read, model, place, start }) {
     context.held = held;
     if (ended) draw(true);
   };
-
-  function paint(now) {
-    context.shape = now;
-    patch(root, [view(context.state, context)]);
-    for (const svg of root.querySelectorAll("svg")) keepInside(svg);
-  }
-  function draw(glide) {
-    cancelAnimationFrame(frame);
-    Object.assign(context, { state: read(), width: root.clientWidth || 720 });
-    const [from, to, began] = [context.shape, shape(context.state, context), performance.now()];
-    if (from === null || !glide || still.matches) return paint(to);
-    const tick = time => {
-      const share = clamp((time - began) / 350, 0, 1);
-      paint(share < 1 ? mix(from, to, 1 - (1 - share) ** 3) : to);
-      if (share < 1 && root.isConnected) frame = requestAnimationFrame(tick);
-    };
-    return tick(began);
-  }
-
   const follow = () => {
     if (mine) return;
     context.last = null; // Python, or another view of this figure
@@ -81,6 +69,25 @@ function live({ view, shape, read, model, place, start }) {
     model.off("change", follow);
     document.fonts.removeEventListener("loadingdone", again);
     watch.disconnect();
+  };
+}
+
+/** A function that paints numbers at once, or lets them glide to where they belong, from what was painted last. */
+function glider(root, paint) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  let shown = null;
+  let frame = 0;
+  return (to, glide) => {
+    cancelAnimationFrame(frame);
+    const [from, began] = [shown, performance.now()];
+    const jump = from === null || !glide || still.matches;
+    const tick = time => {
+      const share = jump ? 1 : clamp((time - began) / 350, 0, 1);
+      shown = share < 1 ? mix(from, to, 1 - (1 - share) ** 3) : to;
+      paint(shown);
+      if (share < 1 && root.isConnected) frame = requestAnimationFrame(tick);
+    };
+    tick(began);
   };
 }
 

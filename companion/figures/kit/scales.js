@@ -59,18 +59,17 @@ const legend = (...entries) =>
 
 /** Shift texts that stand out of a drawing at a side, and make those smaller that are wider than all of it. */
 function keepInside(svg) {
-  const halo = 3; // the stroke around a text
   const texts = [...svg.querySelectorAll("text")];
   for (const text of texts) for (const name of ["translate", "font-size"]) text.style.removeProperty(name);
   const edge = svg.getBoundingClientRect();
   const boxes = () => texts.map(text => text.getBoundingClientRect());
   boxes().forEach(({ width }, i) => {
-    if (width <= edge.width - 2 * halo) return;
+    if (width <= edge.width) return;
     const size = Number.parseFloat(getComputedStyle(texts[i]).fontSize);
-    texts[i].style.setProperty("font-size", `${(size * (edge.width - 2 * halo - 1)) / width}px`);
+    texts[i].style.setProperty("font-size", `${(size * (edge.width - 1)) / width}px`);
   });
   boxes().forEach(({ left, right }, i) => {
-    const shift = Math.max(0, edge.left + halo - left) - Math.max(0, right - edge.right + halo);
+    const shift = Math.max(0, edge.left - left) - Math.max(0, right - edge.right);
     if (shift) texts[i].style.setProperty("translate", `${shift}px`);
   });
 }

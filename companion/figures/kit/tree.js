@@ -17,7 +17,7 @@ function el(selector, attributes = {}, ...children) {
 function* siblings(children, above = "") {
   for (const [place, child] of children.entries()) {
     if (Array.isArray(child)) yield* siblings(child, `${above}${place}.`);
-    else if ((child ?? false) !== false) yield [`${above}${child.attributes?.key ?? place} ${child.tag}`, child];
+    else if ((child ?? false) !== false) yield [`${above}${child.attributes?.key ?? `#${place}`} ${child.tag}`, child];
   }
 }
 

@@ -1,21 +1,10 @@
 """Chapter 7's interactive figure: a batch on several machines, each with a mean of its own, or all with one."""
 
-import math
-import operator
-
-import traitlets
-
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import Checked, InteractiveFigure, array, description, eps_trait, one_of, whole
 
 MOST = 4  # machines
-
-
-def _batch(values) -> list[float]:
-    return require([number()(value) for value in values], lambda batch: len(batch) >= 2 * MOST)
-
-
-def _drifts(values) -> list[float]:
-    return require([number()(value) for value in values], lambda drifts: len(drifts) == MOST)
+_BATCH = [-0.9, 0.4, 1.3, -0.2, 0.7, -1.5, 0.1, 1.8, -0.6, 0.9, 0.3, -1.1]
+_BATCH += [1.0, -0.4, 0.2, -1.8, 1.5, 0.6, -0.7, 0.0, 1.2, -1.2, 0.5, -0.3]
 
 
 class Shards(InteractiveFigure):
@@ -50,43 +39,23 @@ class Shards(InteractiveFigure):
         ValueError: machines must be a whole number from 1 to 4, but got machines=5; start with 2
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: the values of one unit lie on one to four machines, a row for each. Below, their "
         "normalized outputs, beside rings where one machine that holds all would put them. With statistics of each "
         "machine's own the outputs miss the rings; with synchronised ones they lie in them, however a machine drifts."
-    ).tag(sync=True)
+    )
     values = Checked(
-        [
-            -0.9,
-            0.4,
-            1.3,
-            -0.2,
-            0.7,
-            -1.5,
-            0.1,
-            1.8,
-            -0.6,
-            0.9,
-            0.3,
-            -1.1,
-            1.0,
-            -0.4,
-            0.2,
-            -1.8,
-            1.5,
-            0.6,
-            -0.7,
-            0.0,
-            1.2,
-            -1.2,
-            0.5,
-            -0.3,
-        ],
-        _batch,
+        _BATCH,
+        array(1, lambda count: count >= 2 * MOST),
         f"at least {2 * MOST} finite numbers",
         "take one unit's column, h[:24, 0]",
     )
-    machines = Checked(2, number(1, MOST, kind=operator.index), f"a whole number from 1 to {MOST}", "start with 2")
-    norm = Checked("local", lambda norm: require(norm, ("local", "sync").__contains__), "'local' or 'sync'", "take one")
-    drifts = Checked([-1.0, 1.4, 0.4, -0.6], _drifts, f"{MOST} finite numbers", "one for each machine, used or not")
-    eps = Checked(1e-5, number(math.ulp(0.0)), "finite and above 0", "torch takes 1e-5")
+    machines = whole(2, low=1, high=MOST, fix="start with 2")
+    norm = one_of("local", "sync")
+    drifts = Checked(
+        [-1.0, 1.4, 0.4, -0.6],
+        array(1, lambda count: count == MOST),
+        f"{MOST} finite numbers",
+        "one for each machine, used or not",
+    )
+    eps = eps_trait()

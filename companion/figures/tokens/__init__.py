@@ -1,16 +1,6 @@
 """Chapter 4's interactive figure: whom does a token move?"""
 
-import operator
-import sys
-
-import traitlets
-
-from companion.figures.base import Checked, InteractiveFigure, number, require
-
-
-def _table(values) -> list[list[float]]:
-    rows = [[number()(value) for value in row] for row in values]
-    return require(rows, lambda rows: len(rows) >= 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) >= 2)
+from companion.figures.base import Checked, InteractiveFigure, array, description, eps_trait, one_of, real, whole
 
 
 class Tokens(InteractiveFigure):
@@ -49,11 +39,11 @@ class Tokens(InteractiveFigure):
 give one list of positions a channel
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a sequence as two tables of channels by tokens, before and after layer norm. With one "
         "mean and variance for channels and positions together, a change in one token moves the outputs of all; with "
         "a mean and variance for each token by itself, only its own, and scaling a whole token moves none."
-    ).tag(sync=True)
+    )
     values = Checked(
         [
             [0.9, -0.3, 1.4, -1.1, 0.2, 0.7, -0.6, 1.0],
@@ -63,15 +53,13 @@ give one list of positions a channel
             [1.3, 0.2, -1.0, 0.9, 0.6, -0.4, -1.6, 0.3],
             [0.1, -0.7, 0.5, -1.3, 1.5, 0.8, -0.3, -1.1],
         ],
-        _table,
+        array(2, lambda channels, positions: channels >= 2 and positions >= 2),
         "at least 2 channels of at least 2 finite numbers each",
         "give one list of positions a channel",
     )
-    scheme = Checked(
-        "sequence", lambda name: require(name, ("token", "sequence").__contains__), "'token' or 'sequence'", "take one"
-    )
-    channel = Checked(1, number(0, kind=operator.index), "a whole number, at least 0", "0 is the first channel")
-    position = Checked(4, number(0, kind=operator.index), "a whole number, at least 0", "0 is the first token")
-    push = Checked(0.0, number(-12, 12), "a number from -12 to 12", "0 changes nothing")
-    factor = Checked(1.0, number(0.25, 8), "a number from 0.25 to 8", "1 changes nothing")
-    eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
+    scheme = one_of("token", "sequence", default="sequence")
+    channel = whole(1, low=0, fix="0 is the first channel")
+    position = whole(4, low=0, fix="0 is the first token")
+    push = real(0.0, low=-12, high=12, fix="0 changes nothing")
+    factor = real(1.0, low=0.25, high=8, fix="1 changes nothing")
+    eps = eps_trait()

@@ -1,18 +1,12 @@
 """Chapter 8's interactive figure: a weight vector split into length and direction, step by step."""
 
-import math
+from companion.figures.base import Checked, InteractiveFigure, array, description, one_of, real, require
 
-import traitlets
-
-from companion.figures.base import Checked, InteractiveFigure, number, require
-
-
-def _point(values) -> list[float]:
-    return require([number()(value) for value in values], lambda point: len(point) == 2)
+_point = array(1, lambda count: count == 2)
 
 
 def _direction(values) -> list[float]:
-    return require(_point(values), lambda v: math.hypot(*v) > 0)
+    return require(_point(values), any)
 
 
 class WeightSplit(InteractiveFigure):
@@ -48,14 +42,14 @@ class WeightSplit(InteractiveFigure):
         ValueError: v must be two finite numbers, not both 0, but got v=[0, 0]; 0 has no direction
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a plane with an arrow v, a circle of radius g, and the weight w where they meet. The "
         "gradient at w is split into a part along v, which changes g, and a part across v, which turns v. A step "
         "of v stands at right angles to v, so that v gets longer with each step."
-    ).tag(sync=True)
+    )
     v = Checked([0.6, -0.2], _direction, "two finite numbers, not both 0", "0 has no direction")
-    g = Checked(1.5, number(), "a finite number", "1 is a length")
+    g = real(1.5, fix="1 is a length")
     target = Checked([1.4, 1.7], _point, "two finite numbers", "give x and y")
-    rate = Checked(0.2, number(0), "a finite number, at least 0", "try 0.2")
-    learns = Checked("both", lambda learns: require(learns, ("both", "v").__contains__), "'both' or 'v'", "take one")
+    rate = real(0.2, low=0, fix="try 0.2")
+    learns = one_of("both", "v")
     path = Checked([], lambda path: [_point(point) for point in path], "a list of points", "[] starts anew")

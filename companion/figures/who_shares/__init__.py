@@ -2,11 +2,20 @@
 
 import operator
 import random
-import sys
 
 import traitlets
 
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import (
+    Checked,
+    InteractiveFigure,
+    description,
+    divisors,
+    eps_trait,
+    listed,
+    number,
+    require,
+    whole,
+)
 
 
 def _block(values) -> list[list[list[float]]]:
@@ -60,16 +69,16 @@ class WhoShares(InteractiveFigure):
         ValueError: examples must divide the 6 examples of values, but got examples=4; take 1, 2, 3 or 6
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a block of examples by channels, each a tile of positions, before and after "
         "normalization. Two sliders say how many examples and how many channels share a mean and a variance; the "
         "group of a chosen entry is outlined, and moving the entry's value moves the outputs of its group only."
-    ).tag(sync=True)
+    )
     values = Checked(_made_up(), _block, "a block of finite numbers, (N, C, positions)", "nest three lists")
-    examples = Checked(6, number(1, kind=operator.index), "a whole number of at least 1", "take a divisor of N")
-    channels = Checked(1, number(1, kind=operator.index), "a whole number of at least 1", "take a divisor of C")
+    examples = whole(6, low=1, fix="take a divisor of N")
+    channels = whole(1, low=1, fix="take a divisor of C")
     chosen = Checked([2, 3, 1], _entry, "three whole numbers: example, channel, position", "count from 0")
-    eps = Checked(1e-5, number(sys.float_info.min), "finite and above 0", "torch takes 1e-5")
+    eps = eps_trait()
 
     def __init__(self, **traits) -> None:
         if "values" in traits:  # a block of another size: batch norm, and the first entry, always fit
@@ -86,10 +95,9 @@ class WhoShares(InteractiveFigure):
         sizes = len(block), len(block[0]), len(block[0][0])
         for name, size in zip(("examples", "channels"), sizes, strict=False):
             if size % state[name]:
-                fits = [str(d) for d in range(1, size + 1) if size % d == 0]
                 raise ValueError(
                     f"{name} must divide the {size} {name} of values, but got {name}={state[name]}; "
-                    f"take {', '.join(fits[:-1])} or {fits[-1]}"
+                    f"take {listed(divisors(size))}"
                 )
         if any(place >= size for place, size in zip(state["chosen"], sizes, strict=True)):
             raise ValueError(

@@ -36,12 +36,12 @@ def run_uci(
     seed: int = 100,
     show_progress: bool = True,
 ) -> Iterator[dict]:
-    """Run the trials of each UCI table at each batch size, and give what a table has to say of them, one by one.
+    """Run the trials of each UCI table at each batch size, and yield a row of what they found, one by one.
 
     All twenty splits of a table are trained together (five for ``protein``). Smaller tables come first.
 
     Args:
-        names: Which tables.
+        names: The tables.
         batch_sizes: Rows in a batch, in training and for Monte Carlo batch norm.
         seed: As for :func:`run_trials`.
         show_progress: Whether to show a bar meanwhile, in a notebook.
@@ -70,7 +70,7 @@ def run_uci(
 
 
 def compare_with_submission(rows: Iterable[Mapping]) -> str:
-    """Two tables in Markdown: the normalised scores beside the submission's, and what else was measured.
+    """Write two tables in Markdown: the normalised scores beside the submission's, and what else was measured.
 
     Args:
         rows: What :func:`run_uci` gives.

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+# Not with pooch (1.9): it knows a file by its bytes, which a server may change while the numbers stay; it has no limit
+# of a download's size or of its whole time; and it keeps what it got, the page of an error too.
 TIMEOUT = 30.0  # seconds that one answer of a server may take
 DEADLINE = 300.0  # and one whole download
 LARGEST = 50_000_000  # bytes; the largest table has 4 million
 
 
 def fetch(address: str) -> bytes:
-    """What a server gives for an address; OSError if that is less than it promised, too much, or takes too long."""
+    """Return what a server gives; OSError if that is less than it promised, too much, or takes too long."""
     request = urllib.request.Request(address, headers={"User-Agent": "udl-normalization-companion"})
     end, parts, size = time.monotonic() + DEADLINE, [], 0
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -34,7 +36,7 @@ def fetch(address: str) -> bytes:
 
 
 def unpack(content: bytes, member: str | None) -> str:
-    """Bytes as text; of a zip archive, the file of the name ``member``."""
+    """Return bytes as text; of a zip archive, the file of the name ``member``."""
     if member is not None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [entry for entry in archive.namelist() if entry.rsplit("/", 1)[-1] == member]
@@ -46,18 +48,18 @@ def unpack(content: bytes, member: str | None) -> str:
 
 
 def parse(text: str) -> np.ndarray:
-    """Numbers from text, columns set apart by blanks, commas or semicolons; lines before the first row do not count."""
+    """Read rows of numbers, set apart by blanks, commas or semicolons; lines before the first row do not count."""
     rows: list[list[float]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for line_number, line in enumerate(text.splitlines(), 1):
         cells = [cell for cell in re.split(r"[\s,;]+", line) if cell]
         try:
             row = [float(cell) for cell in cells]
         except ValueError:
             if rows:
-                raise ValueError(f"line {number} must hold {len(rows[0])} numbers, but is {line[:60]!r}") from None
+                raise ValueError(f"line {line_number} must hold {len(rows[0])} numbers, but is {line[:60]!r}") from None
             continue  # names of columns, or the head of an ARFF file
         if row and rows and len(row) != len(rows[0]):
-            raise ValueError(f"line {number} must hold {len(rows[0])} numbers, but holds {len(row)}")
+            raise ValueError(f"line {line_number} must hold {len(rows[0])} numbers, but holds {len(row)}")
         if row:
             rows.append(row)
     if not rows:
@@ -79,11 +81,11 @@ def keep(values: np.ndarray, path: Path) -> None:
 
 
 def sort_rows(values: np.ndarray) -> np.ndarray:
-    """The rows in the order of their first column, then of their second, and so on."""
+    """Return the rows in the order of their first column, then of their second, and so on."""
     return values[np.lexsort(values.T[::-1])]
 
 
 def fingerprint(values: np.ndarray) -> str:
-    """SHA-256 of the numbers as float64 in little-endian order, which the way they were written does not change."""
+    """Return SHA-256 of the numbers as little-endian float64, which the way they were written does not change."""
     numbers = np.ascontiguousarray(values, dtype="<f8") + 0.0  # -0 is 0
     return hashlib.sha256(numbers.tobytes()).hexdigest()

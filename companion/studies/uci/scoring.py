@@ -35,27 +35,27 @@ class Split:
         self.data = Dataset(table.name, *(part.float() for part in parts))
 
     def in_units(self, outputs: Tensor) -> Tensor:
-        """A network's outputs, ``(…, rows, 1)``, in the units of the targets: ``(…, rows)``."""
+        """Return a network's outputs, ``(…, rows, 1)``, in the units of the targets: ``(…, rows)``."""
         return outputs.squeeze(-1).double() * self.std + self.mean
 
 
-def choose(y: Tensor, samples: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """The precision of MCBN's noise and the constant standard deviation that have the smallest CRPS."""
+def choose_noise(y: Tensor, samples: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Return the precision of MCBN's noise and the constant standard deviation that have the smallest CRPS."""
     mean, variance = samples.mean(0), samples.var(0, correction=0)
     constant = best_precision(y, mean, torch.zeros_like(variance), bounds=bounds)
     precision = best_precision(y, mean, variance, bounds=bounds)
     return torch.tensor(precision, dtype=torch.float64), torch.tensor(constant, dtype=torch.float64) ** -0.5
 
 
-def rank(values: Tensor) -> Tensor:
-    """Ranks from 0.5 on, ``(N,)``; equal values, as tables with rows that occur twice have them, share their mean."""
+def mid_ranks(values: Tensor) -> Tensor:
+    """Return ranks from 0.5 on, ``(N,)``; equal values, which tables with repeated rows have, share their mean."""
     _, place, count = values.unique(return_inverse=True, return_counts=True)
     return (count.cumsum(0) - count / 2).double()[place]
 
 
 @torch.no_grad()
-def score(split: Split, samples: Tensor, network: nn.Module, precision: Tensor, constant: Tensor) -> dict:
-    """All that :class:`companion.studies.uci.trials.Trials` has to say of one split."""
+def score_split(split: Split, samples: Tensor, network: nn.Module, precision: Tensor, constant: Tensor) -> dict:
+    """Return all that :class:`companion.studies.uci.trials.Trials` has to say of one split."""
     y, noise = split.y_test, precision**-0.5
     mean, spread = samples.mean(0), samples.std(0, correction=0)
     std = (spread.square() + noise.square()).sqrt()
@@ -73,7 +73,7 @@ def score(split: Split, samples: Tensor, network: nn.Module, precision: Tensor, 
     }
     settled = recompute_statistics(network, split.data.x)
     deterministic = split.in_units(settled(split.data.x_test))
-    ranks = torch.stack([rank(spread), rank((y - mean).abs())])
+    ranks = torch.stack([mid_ranks(spread), mid_ranks((y - mean).abs())])
     return {
         **{name: torch.tensor(normalized_score(*triple), dtype=torch.float64) for name, triple in triples.items()},
         "raw": raw,

@@ -1,4 +1,4 @@
-"""Where the UCI tables are, and what their numbers must be."""
+"""Addresses of the UCI tables, and what their numbers must be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ STANDARD = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table is, how to read it, and what it must be: SHA-256 of its rows in sorted and in standard order."""
+    """Source of a table, how to read it, and what it must be: SHA-256 of its rows in sorted and in standard order."""
 
     folder: str
     addresses: tuple[tuple[str, str | None], ...]  # an address, and for a zip the end of a name in it

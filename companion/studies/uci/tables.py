@@ -75,8 +75,8 @@ def load_uci(name: str, folder: str | Path | None = None) -> Table:
     from, the numbers read must have the SHA-256 known here, so it does not matter who served them.
 
     Args:
-        name: Which table.
-        folder: Where to read it; nothing is downloaded then.
+        name: The table.
+        folder: The folder to read it from; nothing is downloaded then.
 
     Returns:
         A :class:`Table` with the 20 standard splits (5 for ``protein``).
@@ -130,9 +130,9 @@ def _from_folder(name: str, source: Source, folder: Path) -> Table:
         raise ValueError(f"{name}: {path} must hold the known table, but {wrong}; fetch the file again. {_WITHOUT}")
     table = _table(name, source, values)
     if fingerprint(values) == source.order:
-        for number, split in enumerate(table.splits):
+        for index, split in enumerate(table.splits):
             for part, rows in zip(("train", "test"), split, strict=True):
-                listed = path.with_name(f"index_{part}_{number}.txt")
+                listed = path.with_name(f"index_{part}_{index}.txt")
                 if listed.exists() and not np.array_equal(np.loadtxt(listed), rows):
                     raise ValueError(
                         f"{name}: {listed} must hold the standard split, but lists other rows; "
@@ -160,7 +160,7 @@ def _from_cache(name: str, source: Source, path: Path) -> np.ndarray | None:
 
 
 def _download(name: str, source: Source) -> np.ndarray:
-    """The table from the first address that has it in standard order; else in any order."""
+    """Return the table from the first address that has it in standard order; else in any order."""
     other, reasons = None, []
     for address, member, columns in _places(source):
         try:
@@ -190,7 +190,7 @@ def _places(source: Source) -> Iterator[tuple[str, str | None, Sequence[int]]]:
 
 
 def _wrong(values: np.ndarray, source: Source) -> str | None:
-    """What is not as it must be, in words."""
+    """Return what is not as it must be, in words."""
     if values.shape != source.shape:
         return f"the table must have {source.shape[0]} rows and {source.shape[1]} columns, but has {values.shape}"
     got = fingerprint(sort_rows(values))

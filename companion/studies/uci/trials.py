@@ -1,6 +1,6 @@
 """Regression on many splits of one table: is the uncertainty of Monte Carlo batch norm better than a constant?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from companion.lab.networks import mlp
 from companion.lab.training import fit
+from companion.norms.sharing import check_positive_int
 from companion.probes import MonteCarloBatchNorm
-from companion.studies.uci.scoring import Split, choose, score
+from companion.studies.uci.scoring import Split, choose_noise, score_split
 from companion.studies.uci.tables import Table
 
 SCORES = {"crps": "CRPS", "log_likelihood": "PLL", "gaussian_log_likelihood": "PLL of a Gaussian"}
@@ -18,7 +19,7 @@ SCORES = {"crps": "CRPS", "log_likelihood": "PLL", "gaussian_log_likelihood": "P
 
 @dataclass(frozen=True, repr=False)
 class Trials:
-    """What Monte Carlo batch norm (MCBN) scored on each split of a table. In units of the targets where not normalised.
+    """Scores of Monte Carlo batch norm (MCBN) on each split of a table. In units of the targets where not normalised.
 
     ``crps``, ``log_likelihood`` (of the mixture of samples) and ``gaussian_log_likelihood`` are normalised: 0 is the
     constant uncertainty, 100 the best that any uncertainty could score around the same mean.
@@ -50,7 +51,7 @@ class Trials:
     spread: Tensor
 
     def p_value(self, name: str = "crps", corrected: bool = False) -> float:
-        r"""Two-sided t-test over splits that the mean of a normalised score is 0.
+        r"""Test over splits, by a two-sided t-test, that the mean of a normalised score is 0.
 
         Splits of one table share most of their rows, so they are not independent and the plain test is too sure of
         itself. ``corrected`` widens the variance of the mean from :math:`s^2/k` to :math:`s^2(1/k + n_2/n_1)`, for
@@ -69,7 +70,7 @@ class Trials:
         return float(2 * stdtr(len(score) - 1, -abs(float(t))))
 
     def row(self) -> dict[str, float | int | str]:
-        """What a table has to say of these trials: for each normalised score its mean, standard error and p."""
+        """Return what a table has to say of these trials: for each normalised score its mean, standard error and p."""
         parts: dict[str, float | int | str] = {
             "name": self.name,
             "batch_size": self.batch_size,
@@ -135,55 +136,46 @@ def run_trials(
     Introduced in:
         ``notebooks/15_monte_carlo_batch_norm.md``
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, but got {epochs}")
+    check_positive_int("epochs", epochs)
     if not len(table.splits) > 1:
         raise ValueError(f"table must have at least 2 splits, to say how they differ, but got {len(table.splits)}")
     seeds = range(seed, seed + len(table.splits))
-    build = partial(mlp, table.x.shape[1], 1, width=width, depth=depth, norm=nn.BatchNorm1d)
-    adam = partial(torch.optim.Adam, weight_decay=weight_decay)
-
-    def samples(data: list[Split]) -> list[tuple[Tensor, nn.Module]]:
-        steps = epochs * max(1, len(data[0].data.x) // batch_size)
-        trained = fit(
-            build,
-            [split.data for split in data],
-            learning_rate=learning_rate,
-            steps=steps,
-            batch_size=batch_size,
-            seeds=seeds,
-            optimizer=adam,
-            show_progress=show_progress,
-        )
-        if trained.diverged:
-            raise RuntimeError(f"{table.name}: {trained} at learning_rate={learning_rate}; try a smaller one")
-        return [
-            (
-                split.in_units(
-                    MonteCarloBatchNorm(network, split.data.x, batch_size, num_samples, seed=own).samples(
-                        split.data.x_test
-                    )
-                ),
-                network,
-            )
-            for own, split, network in zip(seeds, data, trained.networks, strict=True)
-        ]
-
+    training = {
+        "build": partial(mlp, table.x.shape[1], 1, width=width, depth=depth, norm=nn.BatchNorm1d),
+        "optimizer": partial(torch.optim.Adam, weight_decay=weight_decay),
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "seeds": seeds,
+        "show_progress": show_progress,
+    }
     validation = [Split(table, *_hold_out(train, own)) for own, (train, _) in zip(seeds, table.splits, strict=True)]
     chosen = [
-        choose(split.y_test, drawn, precision_bounds)
-        for split, (drawn, _) in zip(validation, samples(validation), strict=True)
+        choose_noise(split.y_test, samples, precision_bounds)
+        for split, samples, _ in _sampled(validation, epochs, num_samples, training)
     ]
-    splits = [Split(table, train, test) for train, test in table.splits]
-    scored = [
-        score(split, drawn, network, *choice)
-        for split, (drawn, network), choice in zip(splits, samples(splits), chosen, strict=True)
-    ]
+    splits = [Split(table, *rows) for rows in table.splits]
+    sampled = _sampled(splits, epochs, num_samples, training)
+    scored = [score_split(*parts, *noise) for parts, noise in zip(sampled, chosen, strict=True)]
     return _collect(table, batch_size, epochs, scored)
 
 
+def _sampled(
+    splits: list[Split], epochs: int, num_samples: int, training: dict
+) -> Iterator[tuple[Split, Tensor, nn.Module]]:
+    """Train a network on each split; yield the split, samples at its test rows, in their units, and the network."""
+    batch_size = training["batch_size"]
+    steps = epochs * max(1, len(splits[0].data.x) // batch_size)
+    trained = fit(data=[split.data for split in splits], steps=steps, **training)
+    if trained.diverged:
+        rate = training["learning_rate"]
+        raise RuntimeError(f"{splits[0].data.name}: {trained} at learning_rate={rate}; try a smaller one")
+    for seed, split, network in zip(trained.seeds, splits, trained.networks, strict=True):
+        sampler = MonteCarloBatchNorm(network, split.data.x, batch_size, num_samples, seed=seed)
+        yield split, split.in_units(sampler.samples(split.data.x_test)), network
+
+
 def _hold_out(rows, seed: int) -> tuple[Tensor, Tensor]:
-    """Four fifths of the rows, and the last fifth, in a random order."""
+    """Return four fifths of the rows, and the last fifth, in a random order."""
     rows = torch.as_tensor(rows)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     kept = int(0.8 * len(rows))

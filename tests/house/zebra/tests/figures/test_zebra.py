@@ -4,6 +4,8 @@ import pytest
 
 from companion.figures import Zebra
 
+FULL = {"stripes": 12}  # what the promises of all figures are tried with
+
 
 @pytest.mark.parametrize("stripes", [0, 13, 1.5])
 def test_stripes_out_of_range_are_refused(stripes):

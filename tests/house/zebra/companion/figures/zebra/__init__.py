@@ -1,13 +1,9 @@
 """The toy chapter's interactive figure: a row of stripes."""
 
-import operator
-
-import traitlets
-
-from companion.figures.base import Checked, Explorable, drawing, number
+from companion.figures.base import InteractiveFigure, description, whole
 
 
-class Zebra(Explorable):
+class Zebra(InteractiveFigure):
     """A row of stripes, as many as you like.
 
     Args:
@@ -24,8 +20,7 @@ class Zebra(Explorable):
         Zebra(stripes=3)
     """
 
-    _esm, _css = drawing("zebra")
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a row of dark and light stripes of one width; a slider says how many there are."
-    ).tag(sync=True)
-    stripes = Checked(5, number(1, 12, kind=operator.index), "a whole number from 1 to 12", "try 4")
+    )
+    stripes = whole(5, low=1, high=12, fix="try 4")
