@@ -17,6 +17,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 INSIDE = ("file:", "data:", "blob:", "about:")  # what a page may ask for when it is read offline
 # Tests wait for events. What has stood still for so many seconds is given up, however busy the machine may be.
 GUARD = 900
+# The same for a step on a page, which takes well under a second; many tests wait there if a figure does not draw.
+GUARD_OF_PAGES = 90
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +111,7 @@ def visit(browser):
         context = browser.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(1000 * GUARD)
+        page.set_default_timeout(1000 * GUARD_OF_PAGES)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: request.url.startswith(INSIDE) or complaints.append(request.url))
