@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from companion.checks.batch_norm_layer import check_batch_norm  # noqa: F401 - the set finds all its checks here
 from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
+from companion.checks.showing import check
 
 
+@check(right="Each of 4 channels has mean 0 over its 6 examples, and is divided by the root of its variance plus eps.")
 def check_standardize_batch(answer: Callable, examples: int = 6, channels: int = 4, seed: int = 0) -> None:
     """``answer(x, eps)`` standardizes each column of ``x``, ``(N, C)``, with the batch's biased variance."""
     x, eps = random_channels(examples, channels, seed=seed), 0.1  # an ε that large shows where it was put
@@ -34,6 +36,7 @@ def _rows(x: Tensor, eps: float) -> Tensor:
     return (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + eps).sqrt()
 
 
+@check(right="The gradients of x, gamma and delta hold all paths, through mean and variance, too.")
 def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed: int = 0) -> None:
     """``answer(grad_y, x, gamma, eps)`` gives the gradients of batch norm's input, scale and offset."""
     x, grad_y = (random_channels(examples, channels, seed=seed + step) for step in range(2))
@@ -63,6 +66,7 @@ def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed:
     expect_call(answer, (grad_y, x, gamma, eps), [right, g, d], mistakes)
 
 
+@check(right="With momentum 0.1, 0.01 and 0.5 a running mean is within 1 % after 44, 459 and 7 batches.")
 def check_batches_until(answer: Callable, momenta: tuple[float, ...] = (0.1, 0.01, 0.5), within: float = 0.01) -> None:
     """``answer(momentum, within)`` predicts how many batches bring a running mean so close; torch's layer counts."""
     for momentum in momenta:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks.observing import kind_of, observe
+from companion.checks.showing import check
 
 # On the data below, right answers differ from torch's by rounding, under 2e-13.
 TOLERANCE = 1e-12
@@ -64,10 +65,13 @@ def compare_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[
     return misses
 
 
+@check(right="It does what torch's layer does: in training, in evaluation and in its gradients.")
 def check_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[int, ...] = ()) -> None:
     """Check that a batch norm does what torch's does.
 
     Shapes, arguments and the seven respects are those of :func:`compare_batch_norm`.
+
+    Prints a line if the layer misses in no respect.
 
     Raises:
         AssertionError: If the layer misses in any respect; the message names the likely mistake.
@@ -77,6 +81,7 @@ def check_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[in
 
     Example:
         >>> check_batch_norm(torch.nn.BatchNorm1d)
+        BatchNorm1d: right. It does what torch's layer does: in training, in evaluation and in its gradients.
         >>> check_batch_norm(torch.nn.InstanceNorm1d)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         AssertionError: train forward: ...

@@ -11,11 +11,13 @@ from torch.nn import functional
 
 from companion.checks.comparing import distance, expect, name_of, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 from companion.probes import equivalent_schedule
 
 Numbers = tuple[float, float, float]  # learning rate, weight decay, momentum
 
 
+@check(right="The rate doubles in 87 steps with momentum 0.5, and in 13 with 0.9.")
 def check_steps_to_double(answer: Callable, settings: Sequence[Numbers] = ((0.2, 0.01, 0.5), (0.1, 0.02, 0.9))) -> None:
     """``answer(learning_rate, weight_decay, momentum)`` predicts when the twin's rate has doubled; a loop counts."""
     for eta, lam, mu in settings:
@@ -51,6 +53,7 @@ def _count(eta: float, lam: float, mu: float) -> int:
     return step
 
 
+@check(right="A threshold that shrinks as the gradients do clips both runs at the same steps.")
 def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2, 0.1, 0.5), seed: int = 0) -> None:
     """``answer(clip, step, alpha)`` predicts where the twin must clip its gradient; both are trained."""
     (eta, lam, mu), steps = numbers, range(15)
@@ -92,6 +95,7 @@ LATE = "Each rate comes one step late. The rate of step t must be set before ste
 LAST = "The last layer is not scale-invariant: it keeps its constant rate, and its weight decay."
 
 
+@check(right="The twin takes the path of the run with decay, and the last layer keeps its own rate and decay.")
 def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), steps: int = 12, seed: int = 0) -> None:
     """``answer(loss, hidden, last, …, steps)`` trains, without decay on ``hidden``, the twin of a run with decay."""
     name = name_of(answer)
@@ -152,6 +156,7 @@ def _both_layers(
     return [hidden, last]
 
 
+@check(right="A growing rate does what decoupled decay did, without momentum and with it.")
 def check_decoupled_twin(answer: Callable, numbers: Numbers = (0.3, 0.1, 0.4), seed: int = 0) -> None:
     """``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum; both are trained."""
     eta, lam, mu = numbers

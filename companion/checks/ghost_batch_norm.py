@@ -9,12 +9,14 @@ from torch import Tensor
 
 from companion.checks.comparing import distance, expect, expect_call, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 from companion.norms import GhostBatchNorm
 
 # A number may have been computed in float32.
 TO_ROUNDING = 1e-6
 
 
+@check(right="17 examples in ghosts of 5 become 6, 6 and 5.")
 def check_even_ghosts(
     answer: Callable,
     batches: tuple[tuple[int, int], ...] = ((17, 5), (16, 5), (7, 7)),
@@ -65,6 +67,7 @@ def _in_ghosts(x: Tensor, sizes: list[int], eps: float, correction: int = 0, ins
     return torch.cat(parts)
 
 
+@check(right="25 ghosts of 20 with momentum 0.0042 remember as much as a batch of 500 with 0.1.")
 def check_matched_momentum(
     answer: Callable, cases: tuple[tuple[float, int, int], ...] = ((0.1, 500, 20), (0.3, 64, 16), (0.2, 32, 32))
 ) -> None:
@@ -106,6 +109,7 @@ def _left(momentum: Tensor | float, batch_size: int, g: int) -> Tensor:
     return layer.running_mean[0]
 
 
+@check(right="7 examples have 35 ghosts of 3, 7 of 1, and a single one of 7, whose mean does not scatter.")
 def check_scatter_of_means(
     answer: Callable, examples: int = 7, sizes: tuple[int, ...] = (3, 1, 7), seed: int = 0
 ) -> None:
@@ -131,6 +135,7 @@ def check_scatter_of_means(
         expect(name, observe_or_fail(call_on_copies, answer, h, g), want, mistakes, TO_ROUNDING)
 
 
+@check(right="Neighbours make a ghost in training, evaluation has none, and no smaller ghost is left over.")
 def check_repaired(answer: Callable, batch_size: int = 12, g: int = 3, channels: int = 2, seed: int = 0) -> None:
     """``answer(channels, g)`` makes a layer that does what torch's batch norm does on one chunk after the other."""
     data = [random_channels(batch_size, channels, seed=seed + step) for step in range(3)]

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from companion.checks.comparing import expect, expect_call, name_of, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies, kind_of
+from companion.checks.showing import check
 from companion.norms import InstanceNorm, LayerNorm
 
 
+@check(right="Each channel has the mean and the deviation that it has in the style.")
 def check_adopt(
     answer: Callable,
     examples: int = 2,
@@ -58,6 +60,7 @@ def _adopt(mean: Tensor, new_mean: Tensor, var: Tensor, new_var: Tensor, x: Tens
     return (x - mean) / (var + eps).sqrt() * new_var.sqrt() + new_mean
 
 
+@check(right="With eps 0.02, nine tenths of a contrast come out from 0.292 upward.")
 def check_faintest(answer: Callable, cases: tuple[tuple[float, float], ...] = ((0.9, 0.02), (0.6, 0.05))) -> None:
     """``answer(share, eps)`` predicts the faintest contrast that comes out at a share; torch's instance norm tells."""
     for share, eps in cases:
@@ -113,6 +116,7 @@ SENTENCES = {
 }
 
 
+@check(right="It tells for 12 networks and changes what is forgotten.")
 def check_forgets(answer: Callable, more: tuple[str, ...] = ()) -> None:
     """``answer(layers, change)`` says whether the output stays; random networks of such layers show it.
 
@@ -167,6 +171,7 @@ def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
                 return bool((plain - moved).abs().max() < 1e-9)
 
 
+@check(right="It is the same function in both modes, with all its gradients, and refuses a single position.")
 def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
     """``answer(channels)`` is an instance norm with scale and offset, as torch's is, and strict about positions."""
     name = name_of(answer)

@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 from companion.norms import standardize
 
 
+@check(right="Sequences of 7, 3, 5 and 1 positions come out as if there were no padding.")
 def check_masked_layer_norm(
     answer: Callable, lengths: tuple[int, ...] = (7, 3, 5, 1), channels: int = 4, positions: int = 7, seed: int = 0
 ) -> None:
@@ -57,6 +59,7 @@ def check_masked_layer_norm(
     expect_call(answer, (h, list(lengths), eps), mask * centred / (var + eps).sqrt(), mistakes)
 
 
+@check(right="With 3 channels and 5 positions no output is above 3.74, and none above 1.41 where tokens stand alone.")
 def check_largest_output(answer: Callable, sizes: tuple[tuple[int, int], ...] = ((3, 5), (10, 2), (8, 1))) -> None:
     """``answer(channels, positions, per_token)`` predicts layer norm's largest output; an outlier is normalized."""
     for channels, positions in sizes:
@@ -89,6 +92,7 @@ def check_largest_output(answer: Callable, sizes: tuple[tuple[int, int], ...] = 
             )
 
 
+@check(right="Each of 6 positions is normalized by those up to it; later ones have no say.")
 def check_causal_layer_norm(
     answer: Callable, examples: int = 2, channels: int = 3, positions: int = 6, seed: int = 0
 ) -> None:
@@ -153,6 +157,7 @@ def _standardized(
     return (values - mean) / ((var + eps).sqrt() if inside else var.sqrt() + eps)
 
 
+@check(right="No output depends on a later position any more, and each token is normalized by itself.")
 def check_repaired(answer: Callable, examples: int = 3, channels: int = 4, positions: int = 6, seed: int = 0) -> None:
     """``answer(channels)`` makes a layer in which no output depends on a later position, or on any other token's."""
     h = random_channels(examples, channels, positions, seed=seed)

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from companion.checks.comparing import distance, expect, expect_call, name_of, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 
 
+@check(right="4 queries are normalized with each of 3 batches, and have no part in the statistics.")
 def check_normalize_queries(
     answer: Callable, passes: int = 3, examples: int = 5, queries: int = 4, channels: int = 2, seed: int = 0
 ) -> None:
@@ -44,6 +46,7 @@ def check_normalize_queries(
     expect_call(answer, (h, q, gamma, delta, eps), scaled((q - mean) / (var + eps).sqrt()), mistakes)
 
 
+@check(right="It finds the batches of 5 and of 2 among 9 rows, from their scatter.")
 def check_batch_size_for(
     answer: Callable, rows: int = 9, settings: tuple[tuple[int, int], ...] = ((3, 5), (6, 2)), seed: int = 0
 ) -> None:
@@ -70,6 +73,7 @@ def _scatter(x: Tensor, size: int) -> float:
     return torch.stack([x[list(rows)].mean() for rows in combinations(range(len(x)), size)]).std(correction=0).item()
 
 
+@check(right="Entropy of the mean and disagreement come apart, where a probability is 0, too.")
 def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, classes: int = 3, seed: int = 0) -> None:
     """``answer(logits)``, ``(T, N, K)``, gives the entropy of the mean, and what is left without the mean entropy."""
     logits = random_channels(passes * queries, classes, seed=seed).reshape(passes, queries, classes)
@@ -126,6 +130,7 @@ WRONG_PASSES = {
 }
 
 
+@check(right="Each of 3 passes has the statistics of its own batch, and the network stays as it was.")
 def check_repaired_passes(
     answer: Callable, passes: int = 3, examples: int = 6, sizes: tuple[int, ...] = (3, 5, 4, 2), seed: int = 0
 ) -> None:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 from companion.norms import standardize
 
 
+@check(right="Channels of the sets 7, 2, 2, 7, 0, 7 share where the names agree, and examples do not share.")
 def check_standardize_sets(
     answer: Callable, sets: tuple[int, ...] = (7, 2, 2, 7, 0, 7), examples: int = 4, positions: int = 5, seed: int = 0
 ) -> None:
@@ -67,6 +69,7 @@ def _by_sets(h: Tensor, numbers: list[int], eps: float, axes: tuple[int, ...] = 
     return out
 
 
+@check(right="It tells for 576 pairs of norms whether the second one changes anything.")
 def check_changes_nothing(answer: Callable, examples: int = 12, channels: int = 6, seed: int = 0) -> None:
     """``answer(first, second)`` predicts whether a second norm right behind a first one is idle; torch measures."""
     ways = [[e, c] for e in _divisors(examples) for c in _divisors(channels)]
@@ -121,6 +124,7 @@ def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
+@check(right="It read 4 and 3, 12 and 2, 1 and 6, 2 and 1 examples and channels off outputs alone.")
 def check_recognize(
     answer: Callable,
     ways: tuple[tuple[int, int], ...] = ((4, 3), (12, 2), (1, 6), (2, 1)),
@@ -148,6 +152,7 @@ def check_recognize(
             expect("recognize", got, want, mistakes | {sentence: [1, 1]})
 
 
+@check(right="Neighbours share, and scale and offset come after the norm, in four schemes.")
 def check_repaired(
     answer: Callable,
     ways: tuple[tuple[int, int], ...] = ((2, 3), (6, 1), (1, 2), (1, 6)),

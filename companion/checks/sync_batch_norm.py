@@ -10,8 +10,10 @@ from torch import Tensor
 from companion.checks.comparing import distance, expect, name_of, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
 from companion.checks.playing import take_part, together  # noqa: F401 - the set finds `together` here
+from companion.checks.showing import check
 
 
+@check(right="6, 3 and 4 examples are merged as if they stood in one place, with an empty shard and far from 0, too.")
 def check_merge(
     answer: Callable, sizes: tuple[int, ...] = (6, 3, 4), channels: int = 3, empty: int = 1, seed: int = 0
 ) -> None:
@@ -89,6 +91,7 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, Tensor) and bool(value.isnan().any())
 
 
+@check(right="Two machines 3 apart, with 8 values each and a spread of 1.5, come out 1.41 apart.")
 def check_gap(
     answer: Callable,
     cases: tuple[tuple[float, float, tuple[int, int]], ...] = ((3.0, 1.5, (8, 8)), (2.0, 0.7, (12, 4))),
@@ -123,6 +126,7 @@ def _gap(apart: float, spread: float, counts: tuple[int, int]) -> float:
     return (out[counts[0] :].mean() - out[: counts[0]].mean()).item()
 
 
+@check(right="Three workers normalize as one process would, and hand over at most 9 numbers each for 4 channels.")
 def check_sync_normalize(
     answer: Callable, sizes: tuple[int, ...] = (5, 2, 3), channels: int = 4, positions: int = 3, seed: int = 0
 ) -> None:
@@ -199,6 +203,7 @@ def _by_own_count(shards: Sequence[Tensor], eps: float) -> list[Tensor]:
     return results
 
 
+@check(right="Three workers have the gradients of one process; those of gamma and delta add up over workers.")
 def check_sync_backward(answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), channels: int = 3, seed: int = 0) -> None:
     """``answer(grad_y, x, gamma, mean, var, count, eps)`` is a worker's part of the gradients of one process."""
     eps, name, n = 0.1, name_of(answer), sum(sizes)

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from companion.checks.comparing import distance, expect, expect_call, name_of, observe_or_fail, random_channels
 from companion.checks.observing import call_on_copies
+from companion.checks.showing import check
 from companion.norms import weight_norm
 
 
+@check(right="Each of 4 output channels has the length that g says, and the direction of v.")
 def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kernel: int = 5, seed: int = 0) -> None:
     """``answer(g, v)`` gives a convolution's weights of lengths ``g``, ``(C_out,)``, and the directions of ``v``."""
     g, v = 2 + random_channels(channels[0], seed=seed).abs(), random_channels(*channels, kernel, seed=seed + 1)
@@ -31,6 +33,7 @@ def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kern
     expect_call(answer, (g, v), column * v / v.flatten(1).norm(dim=1)[:, None, None], mistakes)
 
 
+@check(right="A v 3 times as long takes the same path with 9 times the rate and a ninth of the decay.")
 def check_same_run(answer: Callable, c: float = 3.0, learning_rate: float = 0.2, weight_decay: float = 0.5) -> None:
     """``answer(c, learning_rate, weight_decay)`` gives the two numbers that suit a ``v`` that is ``c`` times as long.
 
@@ -82,6 +85,7 @@ def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
     return layer.weight.detach()
 
 
+@check(right="The gradient of v has no part along v, and that of s has the exponential.")
 def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int = 0) -> None:
     """``answer(grad_w, s, v)`` gives the gradients of ``s``, ``(units, 1)``, and ``v`` for w = exp(s) v / |v|."""
     grad_w, v = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1)
@@ -112,6 +116,7 @@ def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int 
     expect_call(answer, (grad_w, s, v), [grad_s, grad_v], mistakes)
 
 
+@check(right="Layer after layer, each channel starts with mean 0 and deviation 1 over the batch.")
 def check_repaired_start(answer: Callable, examples: int = 6, positions: int = 5, seed: int = 0) -> None:
     """``answer(layers, batch)`` sets ``g`` and offset of convolutions with weight norm, ReLU between, from a batch."""
     stale, unit = {"stale": True}, {"unit": True}

@@ -10,6 +10,7 @@ import pytest
 from classroom.authoring.sets import set_names
 from classroom.cli import _parser
 from companion.checks import comparing as compare
+from companion.checks.showing import check
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "pages" / "instructors.md").read_text(encoding="utf-8")
@@ -81,10 +82,11 @@ def test_totals_go_into_a_platforms_table(platform, files, key, ids, tmp_path):
         assert [line["Set 1"] for line in csv.DictReader(file)] == ["10", "7.5", "4"]
 
 
-def test_the_model_check_names_the_mistake():
-    names = {"expect_call": compare.expect_call}
+def test_the_model_check_names_the_mistake(capsys):
+    names = {"expect_call": compare.expect_call, "check": check}
     exec(block("def check_double("), names)
     names["check_double"](lambda x: x + x)
+    assert capsys.readouterr().out == "<lambda>: right. Twice 3 is 6.\n"
     with pytest.raises(AssertionError, match="Double it, do not square it"):
         names["check_double"](lambda x: x * x)
 

@@ -115,6 +115,9 @@ def test_exactly_the_tests_of_an_unanswered_set_fail(name):
         raised = [output.ename for output in cell.get("outputs", []) if output.output_type == "error"]
         is_test = cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code"
         assert raised == (["NotImplementedError"] if is_test else []), cell.source
+        if is_test:
+            answer = cell.metadata.nbgrader.grade_id.removesuffix("-test")
+            assert cell.outputs[0].traceback == [f"{answer} is not answered yet."]
 
 
 # What would be handed out

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from itertools import groupby
 
 from companion.checks.comparing import expect_call
+from companion.checks.showing import check
 
 
+@check(right="Six values make four stripes of one sign.")
 def check_count(answer: Callable, values: tuple[float, ...] = (1.0, 2.0, -1.0, 4.0, -3.0, -5.0)) -> None:
     """Fail unless ``answer(values)`` is the number of stretches of one sign."""
     mistakes = {
@@ -16,6 +18,7 @@ def check_count(answer: Callable, values: tuple[float, ...] = (1.0, 2.0, -1.0, 4
     expect_call(answer, (list(values),), len(_widths(values)), mistakes)
 
 
+@check(right="The widest of four stripes has three values.")
 def check_widest(answer: Callable, values: tuple[float, ...] = (1.0, 2.0, -1.0, 4.0, -3.0, -5.0, -2.0)) -> None:
     """Fail unless ``answer(values)`` is the length of the longest stretch of one sign."""
     widths = _widths(values)
