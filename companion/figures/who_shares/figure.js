@@ -158,8 +158,8 @@ function block(state, values, out, [title, formula], [left, top, size], choose) 
   return el(
     "g",
     {},
-    el("text.ws-title", { x: middle, y: top + 12 }, `${title}: `, el("tspan.fig-math", {}, formula)),
-    el("text.ws-axis", { x: middle, y: top + 28 }, "channel →"),
+    el("text.ws-title", { x: middle, y: top + 14 }, `${title}: `, el("tspan.fig-math", {}, formula)),
+    el("text.ws-axis", { x: middle, y: top + 29 }, "channel →"),
     el("text.ws-axis", { transform: turned }, "← example"),
     cells(state, values, lie, choose),
     outlines(state, lie),
