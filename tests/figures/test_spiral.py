@@ -234,17 +234,3 @@ def test_the_start_can_not_be_moved_into_the_origin(show):
     figure.get_by_role("button", name=re.compile("^start: ")).focus()
     figure.page.keyboard.press("ArrowLeft")
     figure.get_by_role("button", name="start: 0.05, 0.00; arrow keys move it").wait_for()
-
-
-@slow
-@pytest.mark.parametrize("width", [320, 760])
-@pytest.mark.parametrize("mode", ["constant", "growing"])
-def test_nothing_sticks_out(show, width, mode):
-    [figure] = show(Spiral(mode=mode, steps=200), viewport={"width": width, "height": 800})
-    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
-    right = figure.locator("svg").evaluate(
-        "svg => { const edge = svg.getBoundingClientRect(); return Math.max(...[...svg.querySelectorAll('text')]"
-        ".map(text => Math.max(text.getBoundingClientRect().right - edge.right, "
-        "edge.left - text.getBoundingClientRect().left))); }"
-    )
-    assert right <= 1

@@ -1,16 +1,13 @@
 """Chapter 9's interactive figure: two weights of a scale-invariant loss, and where steps take them."""
 
 import math
-import operator
 
-import traitlets
-
-from companion.figures.base import Checked, InteractiveFigure, number, require
+from companion.figures.base import Checked, InteractiveFigure, array, description, one_of, real, require, whole
 
 
 def _start(start) -> list[float]:
-    x, y = (number(-100, 100)(place) for place in start)
-    return require([x, y], lambda start: math.hypot(*start) >= 0.01)
+    start = array(1, lambda count: count == 2)(start)
+    return require(start, lambda start: max(map(abs, start)) <= 100 and math.hypot(*start) >= 0.01)
 
 
 class Spiral(InteractiveFigure):
@@ -47,24 +44,14 @@ class Spiral(InteractiveFigure):
         ValueError: start must be two finite numbers, not both zero, but got start=[0, 0]; try [-0.9, 0.3]
     """
 
-    alt = traitlets.Unicode(
+    alt = description(
         "Interactive figure: a plane of two weights, coloured by a loss that is constant along every ray from the "
         "origin. Gradient descent walks from a start that can be dragged; charts show angle, length and effective "
         "learning rate at each step. With a constant rate the length only grows; weight decay, or a growing rate, "
         "keeps the effective rate up."
-    ).tag(sync=True)
+    )
     start = Checked([-0.9, 0.3], _start, "two finite numbers, not both zero", "try [-0.9, 0.3]")
-    rate = Checked(0.5, number(1e-4, 2), "a number from 1e-4 to 2", "try 0.5")
-    decay = Checked(0.1, number(0, 0.4), "a number from 0 to 0.4", "try 0.1")
-    mode = Checked(
-        "constant",
-        lambda mode: require(mode, ("constant", "decay", "growing").__contains__),
-        "'constant', 'decay' or 'growing'",
-        "take one",
-    )
-    steps = Checked(
-        60,
-        lambda steps: require(operator.index(steps), range(1, 201).__contains__),
-        "a whole number from 1 to 200",
-        "try 60",
-    )
+    rate = real(0.5, low=1e-4, high=2, fix="try 0.5")
+    decay = real(0.1, low=0, high=0.4, fix="try 0.1")
+    mode = one_of("constant", "decay", "growing")
+    steps = whole(60, low=1, high=200, fix="try 60")
