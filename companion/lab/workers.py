@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from companion.lab.session import get_device
+from companion.norms.sharing import check_positive_int
 
 PATIENCE = 60  # seconds that a worker waits for the others in one exchange
 GRACE = 0.5  # seconds that the others get to fail too, once one has: only then is it known who was first
@@ -86,8 +87,7 @@ def run_workers(program: str, workers: int, arguments: Sequence[str] = (), timeo
     Introduced in:
         ``notebooks/07_sync_batch_norm.md``
     """
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number of at least 1, but got {workers!r}; start with 2")
+    workers = check_positive_int("workers", workers)
     if not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, but got {timeout!r}; 120 is the default")
     # The notebook keeps the list of who is there, as torchrun does: it picks a free port, and nobody can take it.

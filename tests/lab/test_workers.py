@@ -89,9 +89,9 @@ def running(pid):
         return False
 
 
-@pytest.mark.parametrize("workers", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
 def test_workers_that_are_no_number(workers):
-    with pytest.raises(ValueError, match="^workers must be a whole number of at least 1, but got .*; start with 2"):
+    with pytest.raises(ValueError, match="^workers must be a positive whole number .*, but got .*; 1 is the least"):
         run_workers("program.py", workers)
 
 
