@@ -1,4 +1,4 @@
-"""What several test modules need."""
+"""Common needs of several test modules."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ GUARD_OF_PAGES = 90
 
 @pytest.fixture(scope="session")
 def root():
-    """The project's root folder."""
+    """Return the project's root folder."""
     return ROOT
 
 
@@ -35,7 +35,7 @@ def missing():
 
 @pytest.fixture(scope="session")
 def guard():
-    """Seconds after which a test gives up what stands still: never a measure of how long something takes."""
+    """Return the seconds after which a test gives up what stands still: never a measure of how long something takes."""
     return GUARD
 
 
@@ -69,7 +69,7 @@ def soon():
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """A copy of the files that git tracks or would track: what a fresh clone would hold."""
+    """Return a copy of the files that git tracks or would track: what a fresh clone would hold."""
     copy = tmp_path_factory.mktemp("checkout")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -88,7 +88,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(missing):
-    """A Chromium without a screen."""
+    """Yield a Chromium without a screen."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -104,7 +104,7 @@ def browser(missing):
 
 @pytest.fixture
 def visit(browser):
-    """Opens a file offline; at the end of the test, fails on an error in the console or a request to outside."""
+    """Yield a function that opens a file offline; fail at the end on a console error or a request to outside."""
     contexts, complaints = [], []
 
     def visit(path, **options):
@@ -126,7 +126,7 @@ def visit(browser):
 
 @pytest.fixture
 def show(visit, tmp_path):
-    """Opens a page that holds nothing but figures, and waits for them to be drawn."""
+    """Return a function that opens a page of nothing but figures, and waits for them to be drawn."""
 
     def show(*figures, style="", **options):
         parts = [figure._repr_mimebundle_()[0]["text/html"] for figure in figures]

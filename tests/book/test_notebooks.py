@@ -28,7 +28,7 @@ each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.s
 
 
 def label(path):
-    """A notebook's name in the list of tests."""
+    """Return a notebook's name in the list of tests."""
     return path.stem if path in CHAPTERS else f"exercises-{path.stem}"
 
 
@@ -36,22 +36,22 @@ each_notebook = pytest.mark.parametrize("path", EXECUTED, ids=label)
 
 
 def read(path):
-    """The notebook, with all text as single strings."""
+    """Return the notebook, with all text as single strings."""
     return nbformat.read(path, as_version=4)
 
 
 def code_cells(path):
-    """Code cells with their numbers."""
+    """Return code cells with their numbers."""
     return [(number, cell) for number, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
 
 
 def tags(cell):
-    """A cell's tags."""
+    """Return a cell's tags."""
     return cell.metadata.get("tags", [])
 
 
 def text(path):
-    """All the Markdown of a notebook."""
+    """Return all the Markdown of a notebook."""
     return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
 
 
@@ -186,7 +186,7 @@ def test_one_sentence_per_line(path):
 
 
 def quiet(**more):
-    """The environment in which make runs notebooks."""
+    """Return the environment in which make runs notebooks."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "COMPANION_DEVICE": "cpu", **more}
 
 
@@ -250,7 +250,7 @@ def compare(path, **environment):
 
 @pytest.fixture(scope="module")
 def start_of_chapter(tmp_path_factory):
-    """The first chapter up to where batch norm is compared with torch's: exact outputs, and no training."""
+    """Return the first chapter up to where batch norm is compared with torch's: exact outputs, and no training."""
     nb = read(CHAPTERS[0])
     last = next(number for number, cell in enumerate(nb.cells) if "compare_batch_norm(" in cell.source)
     nb.cells = nb.cells[: last + 1]
@@ -305,7 +305,7 @@ def test_a_progress_bar_leaves_nothing_to_store_or_compare(tmp_path):
 
 
 def stored(printed, picture, number, tag):
-    """Text of a notebook with an exact output, a picture, and a number in a cell with a tag."""
+    """Return text of a notebook with an exact output, a picture, and a number in a cell with a tag."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(id=name) for name in "abc"])
     nb.cells[0].outputs = [nbformat.v4.new_output("stream", text=printed)]
     nb.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "<Figure>"})]

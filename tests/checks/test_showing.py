@@ -73,7 +73,7 @@ def shell():
 
 
 def in_ipython(shell, source, name, answer):
-    """What a cell prints, and what IPython shows of its error."""
+    """Return what a cell prints, and what IPython shows of its error."""
     shell.user_ns[name], shell.shown = answer, ("", "")
     with redirect_stdout(io.StringIO()) as printed:
         shell.run_cell(source)
@@ -81,7 +81,7 @@ def in_ipython(shell, source, name, answer):
 
 
 def in_python(source, name, answer):
-    """What Python prints of a script's error."""
+    """Return what Python prints of a script's error."""
     with redirect_stderr(io.StringIO()) as printed, redirect_stdout(io.StringIO()):
         try:
             exec(compile(source, "script.py", "exec"), {name: answer})

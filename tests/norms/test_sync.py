@@ -113,7 +113,7 @@ SPLITS = ["32", "16,16", "20,12", "11,11,10", "8,8,8,8", "20,6,4,2"]
 
 @cache
 def gradients(workers):
-    """What each of so many workers finds, for every split into as many shares: they are started once."""
+    """Start workers once, and return what each of so many finds, for every split into as many shares."""
     splits = [split for split in SPLITS if split.count(",") + 1 == workers]
     settings = ["--seeds", "100", "--shards", *splits, "--examples", "--steps", "0"]
     return run_workers("companion.studies.sync_gradients", workers, settings)
@@ -264,14 +264,14 @@ CLOSE = {
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """What three workers found."""
+    """Return what three workers found."""
     path = tmp_path_factory.mktemp("workers") / "program.py"
     path.write_text(PROGRAM)
     return run_workers(str(path), 3)
 
 
 def whole(layer, x, weights):
-    """Output and gradients of torch's batch norm in one process."""
+    """Return output and gradients of torch's batch norm in one process."""
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     y = layer(x)
     (y * weights).sum().backward()

@@ -64,7 +64,7 @@ def by_unbiased_variance(h, g):
 
 
 class Torch(nn.Module):
-    """The layer in pieces."""
+    """The layer in parts that can be replaced."""
 
     once = evaluate_ghosts = strict = None
 
