@@ -29,7 +29,7 @@ def root():
 
 @pytest.fixture(scope="session")
 def missing():
-    """Call with a reason where a tool is missing: skips on a reader's machine, fails in CI, where nothing may be."""
+    """Return a function to call where a tool is missing: it skips on a reader's machine, and fails in CI."""
     return pytest.fail if os.environ.get("COMPANION_CI") else pytest.skip
 
 
@@ -41,7 +41,7 @@ def guard():
 
 @pytest.fixture(scope="session")
 def until():
-    """Call with a function: waits for it to return something true, and returns that."""
+    """Return a function that waits for another to return something true, and returns that."""
 
     def until(happened, what):
         end = time.monotonic() + GUARD
@@ -55,7 +55,7 @@ def until():
 
 @pytest.fixture(scope="session")
 def soon():
-    """Call with seconds taken and a limit, which a busy machine stretches to three starts of Python with torch."""
+    """Return a check of seconds taken by a limit, which a busy machine stretches to three starts of Python with torch."""
 
     def soon(taken, limit):
         if taken > limit:

@@ -49,9 +49,9 @@ def with_solutions(root, name, text):
     notebook = json.loads(text)
     folded, cells = worked(root, name), []
     given = {cell["id"]: cell for cell in cells_of(root, name) if "nbgrader" not in cell["metadata"]}
-    for number, cell in enumerate(notebook["cells"]):
+    for index, cell in enumerate(notebook["cells"]):
         cells.append(given.get(cell["id"], cell))
-        if number == 0:
+        if index == 0:
             cells.append(markdown("introduction", INTRODUCTION.format(name=name)))
         task = cell["metadata"].get("nbgrader", {}).get("grade_id")
         if task in folded:

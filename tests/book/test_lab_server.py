@@ -138,10 +138,10 @@ def kernel(server, guard):
 @pytest.mark.slow
 def test_every_cell_runs_top_to_bottom(kernel):
     execute = kernel(FIRST)
-    for number, cell in enumerate(stored(FIRST)):
+    for index, cell in enumerate(stored(FIRST)):
         if cell["cell_type"] == "code":
             reply = execute("".join(cell["source"]))
-            assert reply["status"] == "ok", f"cell {number}: {reply.get('ename')}: {reply.get('evalue')}"
+            assert reply["status"] == "ok", f"cell {index}: {reply.get('ename')}: {reply.get('evalue')}"
 
 
 @pytest.mark.slow

@@ -41,8 +41,8 @@ def read(path):
 
 
 def code_cells(path):
-    """Return code cells with their numbers."""
-    return [(number, cell) for number, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
+    """Return code cells with their indices."""
+    return [(index, cell) for index, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
 
 
 def tags(cell):
@@ -101,10 +101,10 @@ def test_nothing_stored_differs_from_run_to_run(path):
 
 @each_notebook
 def test_no_error_and_no_warning_is_stored(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         for output in cell.outputs:
-            assert output.output_type != "error", f"cell {number}"
-            assert output.get("name") != "stderr", f"cell {number}"
+            assert output.output_type != "error", f"cell {index}"
+            assert output.get("name") != "stderr", f"cell {index}"
 
 
 @each_chapter
@@ -144,25 +144,25 @@ def test_one_cell_holds_the_parameters(path):
 
 @each_notebook
 def test_cells_are_short(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
         longest = 15 if path in CHAPTERS else 20  # a bug hides in more lines than a lesson has
-        assert len(lines) <= longest or "hide-input" in tags(cell), f"cell {number}"
+        assert len(lines) <= longest or "hide-input" in tags(cell), f"cell {index}"
 
 
 @each_notebook
 def test_nothing_is_installed_or_downloaded_in_a_cell(path):
-    for number, cell in code_cells(path):
-        assert not re.search(r"^\s*[!%]\s*(pip|conda|wget|curl)\b", cell.source, re.M), f"cell {number}"
+    for index, cell in code_cells(path):
+        assert not re.search(r"^\s*[!%]\s*(pip|conda|wget|curl)\b", cell.source, re.M), f"cell {index}"
 
 
 @each_notebook
 def test_figures_have_caption_and_alternative_text(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             shown = cell.metadata.get("mystnb", {})
-            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {number}"
-            assert len(shown.get("figure", {}).get("caption", "")) > 20, f"cell {number}"
+            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {index}"
+            assert len(shown.get("figure", {}).get("caption", "")) > 20, f"cell {index}"
 
 
 @each_chapter
@@ -198,7 +198,7 @@ def run_tool(path, *options):
 
 def notebook(path, *sources):
     """Write a notebook with these code cells."""
-    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{index}") for index, source in enumerate(sources)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
 
@@ -252,7 +252,7 @@ def compare(path, **environment):
 def start_of_chapter(tmp_path_factory):
     """Return the first chapter up to where batch norm is compared with torch's: exact outputs, and no training."""
     nb = read(CHAPTERS[0])
-    last = next(number for number, cell in enumerate(nb.cells) if "compare_batch_norm(" in cell.source)
+    last = next(index for index, cell in enumerate(nb.cells) if "compare_batch_norm(" in cell.source)
     nb.cells = nb.cells[: last + 1]
     path = tmp_path_factory.mktemp("start") / "start.ipynb"
     nbformat.write(nb, path)

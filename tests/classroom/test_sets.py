@@ -66,11 +66,11 @@ def test_every_right_answer_passes(path):
     for name, source in tasks(path).items():
         right = answers(path).RIGHT[name]
         assert len(right) >= 2, name
-        for number, answer in enumerate(right):
+        for index, answer in enumerate(right):
             try:
                 grade(source, name, answer)
             except Exception as error:
-                raise AssertionError(f"{name}: right answer {number} was refused") from error
+                raise AssertionError(f"{name}: right answer {index} was refused") from error
 
 
 @each_set

@@ -10,7 +10,7 @@ from torch import nn
 from companion.lab import mlp
 from companion.lab.workers import run_workers
 from companion.norms import BatchNorm, GhostBatchNorm, LayerNorm, SyncBatchNorm, convert_sync_batch_norm
-from companion.studies import sync_gradients as sync_worker
+from companion.studies import sync_gradients
 from companion.studies.sync_gradients import norm_layer, side_by_side
 
 torch.set_num_threads(1)
@@ -122,8 +122,8 @@ def gradients(workers):
 @slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_to_four_workers_find_the_gradient_of_one_process(split):
-    x, y = sync_worker.drifting_batch(100)
-    model = sync_worker.network(100, nn.BatchNorm1d)
+    x, y = sync_gradients.drifting_batch(100)
+    model = sync_gradients.network(100, nn.BatchNorm1d)
     nn.functional.cross_entropy(model(x), y).backward()
     expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     for found in gradients(split.count(",") + 1):

@@ -319,9 +319,9 @@ def folder(small, tmp_path):
     inside = tmp_path / "data" / "Small"
     inside.mkdir(parents=True)
     (inside / "data.txt").write_text(TEXT)
-    for number, split in enumerate(standard_splits(40, 3)):
+    for index, split in enumerate(standard_splits(40, 3)):
         for part, listed in zip(("train", "test"), split, strict=True):
-            np.savetxt(inside / f"index_{part}_{number}.txt", listed, fmt="%d")
+            np.savetxt(inside / f"index_{part}_{index}.txt", listed, fmt="%d")
     return tmp_path / "data"
 
 

@@ -23,7 +23,7 @@ def by_masks(h, sets, eps=1e-5):
 def by_layer_norm(h, sets, eps=1e-5):
     out = torch.zeros_like(h)
     for name in sets:
-        chosen = torch.tensor([number == name for number in sets])
+        chosen = torch.tensor([other == name for other in sets])
         part = h[:, chosen]
         out[:, chosen] = functional.layer_norm(part, part.shape[1:], eps=eps)
     return out
