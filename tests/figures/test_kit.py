@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 def kit(visit, tmp_path, request):
     """Return a function that runs a script beside the kit, on a page with an empty `div`, `at`."""
     path = tmp_path / "kit.html"
-    script = 'const FIGURE = { name: "toy", traits: ["x"] };\n' + base.joined(*base.KIT)
+    script = 'const FIGURE = { name: "toy", traits: ["x"] };\n' + base.concatenate(*base.KIT)
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><div id=at></div><script>{script}</script>", encoding="utf-8"
     )
