@@ -1,4 +1,4 @@
-"""How long a class takes to grade: 10, 20 and 40 submissions of one set, two at a time."""
+"""Time to grade a class: 10, 20 and 40 submissions of one set, two at a time."""
 
 import shutil
 import sys

@@ -24,13 +24,13 @@ IMAGES = (1000, 797, (1, 8, 8))  # as scikit-learn's digits
 
 
 def table_network(features: int) -> nn.Module:
-    """Two hidden layers of 50."""
+    """Make a network with two hidden layers of 50."""
     hidden = [nn.Linear(features, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Linear(50, 50), nn.BatchNorm1d(50), nn.ReLU()]
     return nn.Sequential(*hidden, nn.Linear(50, 1))
 
 
 def image_network() -> nn.Module:
-    """Two convolutions of 16 channels."""
+    """Make a network with two convolutions of 16 channels."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.BatchNorm2d(16),

@@ -10,7 +10,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands; return the exit status, 1 if something went wrong that one line on stderr names."""
+    """Run one of the commands and return its exit status: 1 after an error, which a line on stderr names."""
     options = _parser().parse_args(arguments)
     try:
         return options.do(options)
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def workbook(options: argparse.Namespace) -> int:
-    """Lay out a learner's copies, and name in a line each those that were kept."""
+    """Lay out a learner's copies, and print a line for each that was kept."""
     from classroom.authoring.workbook import lay_out
 
     report = lay_out(CHECKOUT / "notebooks", options.to)
@@ -35,7 +35,7 @@ def workbook(options: argparse.Namespace) -> int:
 
 
 def release(options: argparse.Namespace) -> int:
-    """Write student versions; sets after one that fails are written all the same."""
+    """Write student versions; if one set fails, the others are written all the same."""
     from classroom.authoring.release import write_student_version
     from classroom.authoring.sets import read_set, set_names
 
@@ -55,7 +55,7 @@ def release(options: argparse.Namespace) -> int:
 
 
 def grade(options: argparse.Namespace) -> int:
-    """Grade a class; a submission that goes wrong is a line of the report and no failure."""
+    """Grade a class; a submission that cannot be graded has its line in the report, and is no error."""
     from classroom.grading.whole_class import grade_class
     from classroom.sandbox.limits import Limits
 

@@ -58,8 +58,8 @@ class FailUnexecuted(NbGraderPreprocessor):
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[NotebookNode, Any]:
         """Put an error into a test cell without our mark."""
         if cell.cell_type == "code" and is_grade(cell) and not cell.metadata.get("companion", {}).get("executed"):
-            why = "this notebook was not run; use `companion grade`"
-            cell.outputs = [v4.new_output("error", ename="NotJudged", evalue=why, traceback=[f"NotJudged: {why}"])]
+            kind, error = "NotExecuted", "this notebook was not run; use `companion grade`"
+            cell.outputs = [v4.new_output("error", ename=kind, evalue=error, traceback=[f"{kind}: {error}"])]
         return cell, resources
 
 
@@ -134,7 +134,7 @@ class Course:
         return given
 
     def _keep(self, given: dict[tuple[str, str], tuple[float | None, str]]) -> None:
-        """Settle again what is as it was when a person gave the points; nbgrader would have it all looked at anew."""
+        """Keep a person's points where the answer has not changed since; nbgrader would ask for all of them again."""
         with self._gradebook() as book:
             for (student, name), before in given.items():
                 grade = book.find_grade(name, self.name, self.name, student)
@@ -149,7 +149,7 @@ class Course:
 
 
 def _convert(converter: type, folder: str, name: str, config: Config, refusal: str) -> None:
-    """Run one of nbgrader's converters on a set; say nothing of what fails if there is no name for the refusal."""
+    """Run one of nbgrader's converters on a set; if it fails, raise the ``refusal``, or nothing where that is empty."""
     config.CourseDirectory.root, config.CourseDirectory.assignment_id = folder, name
     log, kept = logging.Logger("companion", logging.ERROR), BufferingHandler(sys.maxsize)
     log.addHandler(kept)  # and shown nowhere
@@ -160,8 +160,8 @@ def _convert(converter: type, folder: str, name: str, config: Config, refusal: s
     except NbGraderException:
         if refusal:  # else it says that some could not be converted; their grades are missing
             messages = [record.getMessage() for record in kept.buffer]  # the exception does not say what happened
-            why = next((text for text in messages if text.startswith("Traceback")), "it does not say why")
-            raise ValueError(f"{name}: {refusal}: {why.rstrip().splitlines()[-1]}") from None
+            error = next((text for text in messages if text.startswith("Traceback")), "it does not say why")
+            raise ValueError(f"{name}: {refusal}: {error.rstrip().splitlines()[-1]}") from None
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What several test modules need."""
+"""Common needs of several test modules."""
 
 import os
 import shutil
@@ -23,25 +23,25 @@ GUARD_OF_PAGES = 90
 
 @pytest.fixture(scope="session")
 def root():
-    """The project's root folder."""
+    """Return the project's root folder."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def missing():
-    """Call with a reason where a tool is missing: skips on a reader's machine, fails in CI, where nothing may be."""
+    """Return a function to call where a tool is missing: it skips on a reader's machine, and fails in CI."""
     return pytest.fail if os.environ.get("COMPANION_CI") else pytest.skip
 
 
 @pytest.fixture(scope="session")
 def guard():
-    """Seconds after which a test gives up what stands still: never a measure of how long something takes."""
+    """Return the seconds after which a test gives up what stands still: never a measure of how long something takes."""
     return GUARD
 
 
 @pytest.fixture(scope="session")
 def until():
-    """Call with a function: waits for it to return something true, and returns that."""
+    """Return a function that waits for another to return something true, and returns that."""
 
     def until(happened, what):
         end = time.monotonic() + GUARD
@@ -55,7 +55,7 @@ def until():
 
 @pytest.fixture(scope="session")
 def soon():
-    """Call with seconds taken and a limit, which a busy machine stretches to three starts of Python with torch."""
+    """Return a check of seconds taken by a limit, which a busy machine stretches to three starts of Python with torch."""
 
     def soon(taken, limit):
         if taken > limit:
@@ -69,7 +69,7 @@ def soon():
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """A copy of the files that git tracks or would track: what a fresh clone would hold."""
+    """Return a copy of the files that git tracks or would track: what a fresh clone would hold."""
     copy = tmp_path_factory.mktemp("checkout")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -88,7 +88,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(missing):
-    """A Chromium without a screen."""
+    """Yield a Chromium without a screen."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -104,7 +104,7 @@ def browser(missing):
 
 @pytest.fixture
 def visit(browser):
-    """Opens a file offline; at the end of the test, fails on an error in the console or a request to outside."""
+    """Yield a function that opens a file offline; fail at the end on a console error or a request to outside."""
     contexts, complaints = [], []
 
     def visit(path, **options):
@@ -126,7 +126,7 @@ def visit(browser):
 
 @pytest.fixture
 def show(visit, tmp_path):
-    """Opens a page that holds nothing but figures, and waits for them to be drawn."""
+    """Return a function that opens a page of nothing but figures, and waits for them to be drawn."""
 
     def show(*figures, style="", **options):
         parts = [figure._repr_mimebundle_()[0]["text/html"] for figure in figures]

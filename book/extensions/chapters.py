@@ -27,7 +27,7 @@ ROW = """\
 
 
 class Chapters(SphinxDirective):
-    """Insert the table of all chapters."""
+    """Directive for the table of all chapters."""
 
     def run(self):
         """Write the table in Markdown, so that MyST resolves its links; read again at every build."""

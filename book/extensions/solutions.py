@@ -18,19 +18,19 @@ To solve them, run `make lab` and open `workbook/exercises/{name}.ipynb`."""
 
 
 def cells_of(root, name):
-    """The cells of a set's source, as they are stored."""
+    """Return the cells of a set's source, as they are stored."""
     path = Path(root) / "notebooks" / "solutions" / name / f"{name}.ipynb"
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def source(root, name):
-    """The cells of a set's source: their kind, their text, and what nbgrader knows of them."""
+    """Return the cells of a set's source: their kind, their text, and what nbgrader knows of them."""
     cells = cells_of(root, name)
     return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("nbgrader", {})) for cell in cells]
 
 
 def worked(root, name):
-    """Each task's worked solution as folded Markdown, by the grade_id of the cell that it belongs below."""
+    """Return each task's worked solution as folded Markdown, by the grade_id of the cell that it belongs below."""
     folded = {}
     for kind, text, task in source(root, name):
         if not task.get("solution"):
@@ -45,13 +45,13 @@ def worked(root, name):
 
 
 def with_solutions(root, name, text):
-    """A student version, as the text of a notebook, with the solutions folded in, and the outputs of given code."""
+    """Return a student version as a notebook's text, with solutions folded in and the outputs of given code."""
     notebook = json.loads(text)
     folded, cells = worked(root, name), []
     given = {cell["id"]: cell for cell in cells_of(root, name) if "nbgrader" not in cell["metadata"]}
-    for number, cell in enumerate(notebook["cells"]):
+    for index, cell in enumerate(notebook["cells"]):
         cells.append(given.get(cell["id"], cell))
-        if number == 0:
+        if index == 0:
             cells.append(markdown("introduction", INTRODUCTION.format(name=name)))
         task = cell["metadata"].get("nbgrader", {}).get("grade_id")
         if task in folded:
@@ -62,7 +62,7 @@ def with_solutions(root, name, text):
 
 
 def markdown(name, text):
-    """A cell of Markdown."""
+    """Return a cell of Markdown."""
     return {"cell_type": "markdown", "id": name, "metadata": {}, "source": text}
 
 
@@ -73,7 +73,7 @@ def add_solutions(app, docname, content):
 
 
 class ExerciseSets(SphinxDirective):
-    """Insert the table of all sets: tasks, points and minutes."""
+    """Directive for the table of all sets: tasks, points and minutes."""
 
     def run(self):
         """Write the table in Markdown, so that MyST resolves its links; read again at every build."""
@@ -87,7 +87,7 @@ class ExerciseSets(SphinxDirective):
 
 
 def row(root, name):
-    """One set's line of the table."""
+    """Return one set's line of the table."""
     cells = source(root, name)
     points = {person: 0 for person in (False, True)}
     tasks = [task for _, _, task in cells if task.get("grade")]

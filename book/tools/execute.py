@@ -42,7 +42,7 @@ def merged(outputs):
     return kept
 
 
-def execute(path):
+def run(path):
     """Return the notebook at ``path``, executed; a message ends the program if a cell raises or writes to stderr."""
     nb = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -57,12 +57,12 @@ def execute(path):
     try:
         client.execute()
     except CellExecutionError as error:
-        number = next(i for i, cell in enumerate(nb.cells) if any(o.output_type == "error" for o in outputs(cell)))
-        sys.exit(f"{path}: cell {number} raised; the file is left as it was\n{error}")
-    for number, cell in enumerate(nb.cells):
+        index = next(i for i, cell in enumerate(nb.cells) if any(o.output_type == "error" for o in outputs(cell)))
+        sys.exit(f"{path}: cell {index} raised; the file is left as it was\n{error}")
+    for index, cell in enumerate(nb.cells):
         for output in outputs(cell):
             if output.get("name") == "stderr":
-                sys.exit(f"{path}: cell {number} wrote to stderr; the file is left as it was\n{output.text}")
+                sys.exit(f"{path}: cell {index} wrote to stderr; the file is left as it was\n{output.text}")
     clean(nb)
     return nb
 
@@ -81,7 +81,7 @@ def seconds():
 def timed(path):
     """Return the executed notebook, and the CPU seconds that it took."""
     before = seconds()
-    return execute(path), seconds() - before
+    return run(path), seconds() - before
 
 
 def store(path):

@@ -1,5 +1,5 @@
 # Make the virtual environment and install one extra of the package from the pins.
-# Called by make: PYTHON=python3 VENV=.venv sh tools/install.sh lab
+# Called by make: PYTHON=python3 VENV=.venv sh book/tools/install.sh lab
 set -eu
 
 needs() {

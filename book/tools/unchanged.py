@@ -36,10 +36,10 @@ def strict(text):
 
 
 def changed_cells(before, after):
-    """Return the numbers of the cells that differ, and whether they differ in nothing but what may."""
+    """Return the indices of the cells that differ, and whether they differ in nothing but what may."""
     old, new = json.loads(before)["cells"], json.loads(after)["cells"]
-    numbers = [number for number, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]]
-    return numbers, strict(before) == strict(after)
+    indices = [index for index, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]]
+    return indices, strict(before) == strict(after)
 
 
 def forgiven(path):
@@ -47,8 +47,8 @@ def forgiven(path):
     if path.suffix != ".ipynb" or not path.exists():
         print(f"{path}: changed, added or removed\n" + difference(path))
         return False
-    numbers, only_free = changed_cells(git("show", f"HEAD:{path}"), path.read_text(encoding="utf-8"))
-    print(f"{path}: cells {numbers} differ, {'in pictures and untested outputs only' if only_free else 'NOT ALLOWED'}")
+    indices, only_free = changed_cells(git("show", f"HEAD:{path}"), path.read_text(encoding="utf-8"))
+    print(f"{path}: cells {indices} differ, {'in pictures and untested outputs only' if only_free else 'NOT ALLOWED'}")
     if not only_free:
         print(difference(path))
     return only_free

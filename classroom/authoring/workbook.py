@@ -16,7 +16,7 @@ UNPAIRED = ".jupytext.toml"
 
 @dataclass(frozen=True)
 class LaidOut:
-    """One notebook of a workbook, and what became of it."""
+    """One notebook of a workbook, and its status after laying out."""
 
     path: Path
     status: str

@@ -43,7 +43,7 @@ class Outcome:
 
 
 def grade_one(job: Job) -> Outcome:
-    """Run a submission in a process of its own, and wait for it; for whatever goes wrong there is an error."""
+    """Run a submission in a process of its own, and wait for it; whatever goes wrong is in the outcome's error."""
     # A fork of a process that has torch already is there at once; macOS does not fork safely.
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     context.set_forkserver_preload([__name__, "torch._dynamo"])  # torch imports that one late, in every fork
@@ -62,7 +62,7 @@ def grade_one(job: Job) -> Outcome:
 
 
 def not_graded(released: NotebookNode, error: str | Exception) -> Outcome:
-    """Return the outcome of a job of which nothing came: the empty student version, and why.
+    """Return the outcome of a job that failed as a whole: the empty student version, and the error.
 
     Args:
         released: The student version.

@@ -122,7 +122,7 @@ def _grade(job: Job) -> Outcome:
 
 
 def _row(job: Job, outcome: Outcome, course: Course, folder: Path) -> Row:
-    """Return a student's row, of what became of the job and what the gradebook says."""
+    """Return a student's row, from the job's outcome and the gradebook."""
     submission, exercises = job.submission, job.exercises
     grades = {grade.grade_id: grade for grade in course.grades(submission.student)}
     error, remarks = outcome.error, list(outcome.remarks)
@@ -131,15 +131,15 @@ def _row(job: Job, outcome: Outcome, course: Course, folder: Path) -> Row:
     if submission.others:
         names = ", ".join(path.name for path in submission.others)
         remarks.append(f"Of several notebooks {submission.path.name} was graded, not {names}.")
-    trouble = outcome.stopped + outcome.check_errors
+    problems = outcome.stopped + outcome.check_errors
     return Row(
         student=submission.student,
         file=str(submission.path.relative_to(folder)).encode("utf-8", "backslashreplace").decode(),
         points={task.name: grades[task.grade_id].score if grades else 0.0 for task in exercises.tasks},
         highest=exercises.points,
         by_hand=[task.name for task in exercises.tasks if grades and grades[task.grade_id].needs_person],
-        status="not graded" if error else "graded with trouble" if trouble else "graded",
-        status_reason="; ".join(filter(None, [error, *trouble])),
+        status="not graded" if error else "graded with trouble" if problems else "graded",
+        status_reason="; ".join(filter(None, [error, *problems])),
         remarks=remarks,
         isolated=job.isolation != "none",
     )

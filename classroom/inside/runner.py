@@ -22,7 +22,7 @@ from classroom.sandbox.limits import Limits
 
 
 class TookTooLong(BaseException):
-    """Interrupt of a cell; no ``except Exception`` catches it."""
+    """Interrupt of a cell that took too long; no ``except Exception`` catches it."""
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Stream(io.TextIOBase):
         self.name, self.outputs = name, outputs
 
     def writable(self) -> bool:
-        """Return that it can be written to."""
+        """Return True: it can be written to."""
         return True
 
     def write(self, text: str) -> int:
@@ -225,7 +225,7 @@ def _describe(error: BaseException, seconds: float) -> list[str]:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer; one that pays no heed is killed from outside a little later."""
+    """Interrupt a cell that takes longer; if it goes on, it is killed from outside a little later."""
 
     def interrupt(*_: Any) -> None:
         raise TookTooLong(f"stopped after {seconds:.0f} s")

@@ -1,1 +1,1 @@
-"""Everything that a class handed in, all of it hostile data: find it, read it, repair it."""
+"""Work that a class handed in, all of it hostile data: find it, read it, repair it."""

@@ -1,4 +1,4 @@
-"""Find which student sent which file, and read what can be read of it."""
+"""Submissions in a folder: find each student's file, and read as much of it as can be read."""
 
 import hashlib
 import json

@@ -27,7 +27,7 @@ AS_ROOT += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
 
 
 class SandboxError(ValueError):
-    """Error about an isolation that is not to be had; the message says why."""
+    """Error about isolation that is required and cannot be provided; the message says why."""
 
 
 def find_isolation(wanted: str = "auto") -> str:

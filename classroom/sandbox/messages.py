@@ -21,11 +21,11 @@ class Closed(Exception):
 
 
 class TooLate(Exception):
-    """End of the time: the other side has not answered within it."""
+    """Timeout: the other side has not answered in time."""
 
 
 class BadMessage(Exception):
-    """Something that is no message, or a larger one than anybody should send."""
+    """Error about bytes that are no message, or too many for one."""
 
 
 def send(link: socket.socket, value: Any, deadline: float | None = None) -> None:

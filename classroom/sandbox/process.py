@@ -100,10 +100,10 @@ class Session:
         except messages.BadMessage as error:
             raise self._died(f"its process sent something that is no reply: {error}") from None
 
-    def _died(self, why: str) -> ProcessDied:
-        """End the process, and return the error that says why."""
+    def _died(self, error: str) -> ProcessDied:
+        """End the process, and return an exception with this error."""
         self.close()
-        return ProcessDied(why)
+        return ProcessDied(error)
 
 
 class SandboxedProcess:

@@ -13,7 +13,7 @@ from companion.checks.showing import check
 
 @check(right="Each of 4 channels has mean 0 over its 6 examples, and is divided by the root of its variance plus eps.")
 def check_standardize_batch(answer: Callable, examples: int = 6, channels: int = 4, seed: int = 0) -> None:
-    """``answer(x, eps)`` standardizes each column of ``x``, ``(N, C)``, with the batch's biased variance."""
+    """Check that ``answer(x, eps)`` standardizes each column of ``x``, ``(N, C)``, with the batch's biased variance."""
     x, eps = random_channels(examples, channels, seed=seed), 0.1  # an ε that large shows where it was put
     m, centred, n = x.mean(0), x - x.mean(0), examples
     var = centred.square().mean(0)
@@ -38,7 +38,7 @@ def _rows(x: Tensor, eps: float) -> Tensor:
 
 @check(right="The gradients of x, gamma and delta hold all paths, through mean and variance, too.")
 def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed: int = 0) -> None:
-    """``answer(grad_y, x, gamma, eps)`` gives the gradients of batch norm's input, scale and offset."""
+    """Check that ``answer(grad_y, x, gamma, eps)`` gives the gradients of batch norm's input, scale and offset."""
     x, grad_y = (random_channels(examples, channels, seed=seed + step) for step in range(2))
     gamma, eps, n = random_channels(channels, seed=seed + 2), 0.1, examples
     std = (x.var(0, correction=0) + eps).sqrt()
@@ -68,7 +68,7 @@ def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed:
 
 @check(right="With momentum 0.1, 0.01 and 0.5 a running mean is within 1 % after 44, 459 and 7 batches.")
 def check_batches_until(answer: Callable, momenta: tuple[float, ...] = (0.1, 0.01, 0.5), within: float = 0.01) -> None:
-    """``answer(momentum, within)`` predicts how many batches bring a running mean so close; torch's layer counts."""
+    """Check that ``answer(momentum, within)`` predicts how many batches bring torch's running mean so close."""
     for momentum in momenta:
         exact = math.log(within) / math.log(1 - momentum)
         right, remembered = math.ceil(exact), math.ceil(1 / momentum)
@@ -90,7 +90,7 @@ def _call(answer: Callable, momentum: float, within: float) -> float:
 
 
 def _count(momentum: float, within: float) -> int:
-    """Batches of the same two numbers until torch's running mean is within a share of their mean."""
+    """Count batches of the same two numbers until torch's running mean is within a share of their mean."""
     layer, batches = nn.BatchNorm1d(1, momentum=momentum, dtype=torch.float64), 0
     batch = torch.tensor([[9.0], [11.0]], dtype=torch.float64)
     while (layer.running_mean - 10).abs() > 10 * within:

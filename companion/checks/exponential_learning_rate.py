@@ -19,7 +19,7 @@ Numbers = tuple[float, float, float]  # learning rate, weight decay, momentum
 
 @check(right="The rate doubles in 87 steps with momentum 0.5, and in 13 with 0.9.")
 def check_steps_to_double(answer: Callable, settings: Sequence[Numbers] = ((0.2, 0.01, 0.5), (0.1, 0.02, 0.9))) -> None:
-    """``answer(learning_rate, weight_decay, momentum)`` predicts when the twin's rate has doubled; a loop counts."""
+    """Check that ``answer(learning_rate, weight_decay, momentum)`` predicts when the twin's rate has doubled."""
     for eta, lam, mu in settings:
         alpha = equivalent_schedule(eta, lam, mu).alpha
         without_momentum, nearly = _doublings(1 - eta * lam), math.log(2) * (1 - mu) / (2 * eta * lam)
@@ -55,7 +55,7 @@ def _count(eta: float, lam: float, mu: float) -> int:
 
 @check(right="A threshold that shrinks as the gradients do clips both runs at the same steps.")
 def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2, 0.1, 0.5), seed: int = 0) -> None:
-    """``answer(clip, step, alpha)`` predicts where the twin must clip its gradient; both are trained."""
+    """Check that ``answer(clip, step, alpha)`` predicts where the twin must clip its gradient."""
     (eta, lam, mu), steps = numbers, range(15)
     schedule = equivalent_schedule(*numbers)
     alpha = schedule.alpha
@@ -97,7 +97,7 @@ LAST = "The last layer is not scale-invariant: it keeps its constant rate, and i
 
 @check(right="The twin takes the path of the run with decay, and the last layer keeps its own rate and decay.")
 def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), steps: int = 12, seed: int = 0) -> None:
-    """``answer(loss, hidden, last, …, steps)`` trains, without decay on ``hidden``, the twin of a run with decay."""
+    """Check that ``answer(loss, hidden, last, …, steps)`` trains the twin of a run with decay on ``hidden``."""
     name = name_of(answer)
     run, twin = (_both_layers(numbers, steps, seed, growing=growing) for growing in (False, True))
     broken = {}
@@ -119,7 +119,7 @@ def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), s
 
 
 def _trained(answer: Callable, eta: float, lam: float, mu: float, steps: int, seed: int) -> list:
-    """Both layers' weights after the answer has trained them."""
+    """Return both layers' weights after the answer has trained them."""
     hidden, last = _start(seed).requires_grad_(), _start(seed, last=True).requires_grad_()
     answer(lambda hidden, last: _loss(hidden, last, seed), hidden, last, eta, lam, mu, steps)
     return [hidden, last]
@@ -137,7 +137,7 @@ def _both_layers(
     last_decays: bool = True,
     last_learns: bool = True,
 ) -> list[Tensor]:
-    """Both layers' weights after the twin was trained, with a mistake; or the run with weight decay."""
+    """Train the twin, with a mistake, or the run with weight decay; return both layers' weights."""
     (eta, lam, mu), schedule = numbers, equivalent_schedule(*numbers)
     hidden, last = _start(seed), _start(seed, last=True)
     rates = [schedule.rate(t) for t in range(steps)]
@@ -158,7 +158,7 @@ def _both_layers(
 
 @check(right="A growing rate does what decoupled decay did, without momentum and with it.")
 def check_decoupled_twin(answer: Callable, numbers: Numbers = (0.3, 0.1, 0.4), seed: int = 0) -> None:
-    """``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum; both are trained."""
+    """Check that ``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum."""
     eta, lam, mu = numbers
     alpha = 1 - eta * lam
     longer, growth = eta / alpha, alpha**-2

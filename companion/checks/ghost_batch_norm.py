@@ -23,7 +23,7 @@ def check_even_ghosts(
     channels: int = 3,
     seed: int = 0,
 ) -> None:
-    """``answer(x, g, eps)`` standardizes ``x``, ``(N, C)``, in ghosts of nearly equal size, none smaller than g."""
+    """Check that ``answer(x, g, eps)`` standardizes ``x``, ``(N, C)``, in nearly equal ghosts of g or more."""
     for index, (examples, g) in enumerate(batches):
         x, eps, count = random_channels(examples, channels, seed=seed + index), 0.1, examples // g
         right = _sizes(examples, count)
@@ -53,7 +53,7 @@ def check_even_ghosts(
 
 
 def _sizes(examples: int, count: int) -> list[int]:
-    """That many sizes which differ by at most one, the larger ones first."""
+    """Return so many sizes that differ by at most one, the larger ones first."""
     small, larger = divmod(examples, count)
     return [small + 1] * larger + [small] * (count - larger)
 
@@ -71,7 +71,7 @@ def _in_ghosts(x: Tensor, sizes: list[int], eps: float, correction: int = 0, ins
 def check_matched_momentum(
     answer: Callable, cases: tuple[tuple[float, int, int], ...] = ((0.1, 500, 20), (0.3, 64, 16), (0.2, 32, 32))
 ) -> None:
-    """``answer(momentum, batch_size, g)`` predicts a layer's momentum; a ghost batch norm is given it, and measured."""
+    """Check that ``answer(momentum, batch_size, g)`` predicts the momentum that suits a ghost batch norm."""
     for momentum, batch_size, g in cases:
         ghosts, keep = batch_size // g, 1 - momentum
         got = observe_or_fail(call_on_copies, answer, momentum, batch_size, g)
@@ -102,7 +102,7 @@ def check_matched_momentum(
 
 
 def _left(momentum: Tensor | float, batch_size: int, g: int) -> Tensor:
-    """The share of an old running mean that one training step leaves."""
+    """Return the share of an old running mean that one training step leaves."""
     layer = GhostBatchNorm(1, g, momentum=float(momentum)).double()
     layer.running_mean.fill_(1.0)
     layer(torch.zeros(batch_size, 1, dtype=torch.float64))  # every ghost has mean 0
@@ -113,7 +113,7 @@ def _left(momentum: Tensor | float, batch_size: int, g: int) -> Tensor:
 def check_scatter_of_means(
     answer: Callable, examples: int = 7, sizes: tuple[int, ...] = (3, 1, 7), seed: int = 0
 ) -> None:
-    """``answer(h, g)`` predicts the standard deviation of a ghost's mean; the check goes through all ghosts."""
+    """Check that ``answer(h, g)`` predicts the standard deviation of a ghost's mean over all ghosts."""
     h = random_channels(examples, seed=seed, offset=3.0) * 2
     var, n = h.var(correction=0).item(), examples
     for g in sizes:
@@ -137,7 +137,7 @@ def check_scatter_of_means(
 
 @check(right="Neighbours make a ghost in training, evaluation has none, and no smaller ghost is left over.")
 def check_repaired(answer: Callable, batch_size: int = 12, g: int = 3, channels: int = 2, seed: int = 0) -> None:
-    """``answer(channels, g)`` makes a layer that does what torch's batch norm does on one chunk after the other."""
+    """Check that ``answer(channels, g)`` makes a layer that does as torch's batch norm, chunk by chunk."""
     data = [random_channels(batch_size, channels, seed=seed + step) for step in range(3)]
     weight, bias = random_channels(channels, seed=seed + 8), random_channels(channels, seed=seed + 9)
     got = observe_or_fail(run_layer, answer, [channels, g], data, weight, bias)

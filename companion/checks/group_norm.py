@@ -23,7 +23,7 @@ def check_group_norm_last(
     num_groups: int = 2,
     seed: int = 0,
 ) -> None:
-    """``answer(x, num_groups, eps)`` is group norm of ``x``, ``(N, *positions, C)``."""
+    """Check that ``answer(x, num_groups, eps)`` is group norm of ``x``, ``(N, *positions, C)``."""
     x = random_channels(examples, channels, *positions, seed=seed).movedim(1, -1).contiguous()
     size, last = channels // num_groups, x.dim()
     places = tuple(range(1, last - 1))
@@ -62,7 +62,7 @@ def _standardize(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
 def check_loudness_after(
     answer: Callable, cases: tuple[tuple[int, int, float], ...] = ((12, 3, 5.0), (8, 4, 0.5))
 ) -> None:
-    """``answer(channels, num_groups, times)`` predicts three loudnesses; torch's group norm shows them."""
+    """Check that ``answer(channels, num_groups, times)`` predicts three loudnesses after group norm."""
     for channels, num_groups, times in cases:
         size = channels // num_groups
         rest = size - 1
@@ -99,7 +99,7 @@ def _shares(times: float, size: int) -> list[float]:
 
 
 def _measured(channels: int, num_groups: int, times: float) -> list[float]:
-    """Loudness after torch's group norm: of the first channel, its neighbour, and the last channel."""
+    """Return loudness after torch's group norm: of the first channel, its neighbour, and the last channel."""
     x = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(channels, 4)
     x[0] *= times
     loudness = F.group_norm(x[None], num_groups, eps=0.0)[0].std(-1, correction=0)
@@ -110,7 +110,7 @@ def _measured(channels: int, num_groups: int, times: float) -> list[float]:
 def check_backward(
     answer: Callable, examples: int = 2, channels: int = 6, positions: int = 3, num_groups: int = 2, seed: int = 0
 ) -> None:
-    """``answer(grad_y, x, gamma, num_groups, eps)`` is the gradient of group norm's input, ``(N, C, P)``."""
+    """Check that ``answer(grad_y, x, gamma, num_groups, eps)`` is the gradient of group norm's input, ``(N, C, P)``."""
     x, grad_y = (random_channels(examples, channels, positions, seed=seed + step) for step in range(2))
     gamma = random_channels(channels, seed=seed + 2)
     grad_hat, column = grad_y * gamma[:, None], gamma[:, None]
@@ -137,7 +137,7 @@ def check_backward(
 
 
 def _gradient(grad_hat: Tensor, x: Tensor, num_groups: int, mean: int = 1, var: int = 1, divide: bool = True) -> Tensor:
-    """The gradient of x, with each path as often as wished."""
+    """Return the gradient of x, with each path as often as wished."""
     h, g = (part.reshape(len(part), num_groups, -1) for part in (x, grad_hat))
     std = (h.var(-1, correction=0, keepdim=True) + EPS).sqrt()
     hat = (h - h.mean(-1, keepdim=True)) / std
@@ -147,7 +147,7 @@ def _gradient(grad_hat: Tensor, x: Tensor, num_groups: int, mean: int = 1, var: 
 
 @check(right="Batch norms at three depths became group norms, and scales, offsets and eps are kept.")
 def check_to_group_norm(answer: Callable, widths: tuple[int, ...] = (8, 12, 4), size: int = 2, seed: int = 0) -> None:
-    """``answer(model, size)`` puts group norm in place of each batch norm, and keeps scale, offset and eps."""
+    """Check that ``answer(model, size)`` puts group norm in place of batch norm, and keeps scale, offset and eps."""
     got, want = (observe_or_fail(swapped, swap, list(widths), size, seed) for swap in (answer, _swap))
     name = name_of(answer)
     if got is None:

@@ -20,7 +20,7 @@ def check_adopt(
     sizes: tuple[tuple[int, int], ...] = ((4, 5), (3, 6)),
     seed: int = 0,
 ) -> None:
-    """``answer(x, style, eps)`` gives each channel of ``x`` the mean and the deviation that it has in ``style``."""
+    """Check that ``answer(x, style, eps)`` gives each channel of ``x`` the mean and deviation of ``style``."""
     x, style = (random_channels(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
     eps, area = 0.1, (2, 3)  # an ε that large shows where it was put
     n, k = x[0, 0].numel(), style[0, 0].numel()
@@ -62,7 +62,7 @@ def _adopt(mean: Tensor, new_mean: Tensor, var: Tensor, new_var: Tensor, x: Tens
 
 @check(right="With eps 0.02, nine tenths of a contrast come out from 0.292 upward.")
 def check_faintest(answer: Callable, cases: tuple[tuple[float, float], ...] = ((0.9, 0.02), (0.6, 0.05))) -> None:
-    """``answer(share, eps)`` predicts the faintest contrast that comes out at a share; torch's instance norm tells."""
+    """Check that ``answer(share, eps)`` predicts the faintest contrast of which instance norm lets a share through."""
     for share, eps in cases:
         squares, beside_s = (share * eps / (1 - share)) ** 0.5, share * eps / (1 - share)
         outside, lost = share * eps**0.5 / (1 - share), (eps * (1 - share**2)) ** 0.5 / share
@@ -80,7 +80,7 @@ def check_faintest(answer: Callable, cases: tuple[tuple[float, float], ...] = ((
 
 
 def _faintest(share: float, eps: float) -> float:
-    """The least contrast of a signal of which torch's instance norm lets a share through, by halving."""
+    """Find, by halving, the least contrast of which torch's instance norm lets a share through."""
     signal = torch.tensor([[[1.0, -1.0, 1.0, -1.0]]], dtype=torch.float64)
     low, high = 0.0, 100.0
     for _ in range(60):
@@ -118,7 +118,7 @@ SENTENCES = {
 
 @check(right="It tells for 12 networks and changes what is forgotten.")
 def check_forgets(answer: Callable, more: tuple[str, ...] = ()) -> None:
-    """``answer(layers, change)`` says whether the output stays; random networks of such layers show it.
+    """Check that ``answer(layers, change)`` says whether the output stays.
 
     Args:
         answer: A function of a list of layers' names and of ``"gain"`` or ``"offset"``, to True or False.
@@ -173,7 +173,7 @@ def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
 
 @check(right="It is the same function in both modes, with all its gradients, and refuses a single position.")
 def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
-    """``answer(channels)`` is an instance norm with scale and offset, as torch's is, and strict about positions."""
+    """Check that ``answer(channels)`` is torch's instance norm with scale and offset, strict about positions."""
     name = name_of(answer)
     for shape in ((3, channels, 5, 2), (2, channels, 6)):
         outputs = {

@@ -19,13 +19,13 @@ from companion.norms import standardize
 def check_masked_layer_norm(
     answer: Callable, lengths: tuple[int, ...] = (7, 3, 5, 1), channels: int = 4, positions: int = 7, seed: int = 0
 ) -> None:
-    """``answer(h, lengths, eps)`` standardizes each sequence by its own positions, and leaves 0 in the padding."""
+    """Check that ``answer(h, lengths, eps)`` standardizes each sequence by its own positions, padding 0."""
     h, eps = random_channels(len(lengths), channels, positions, seed=seed), 0.1
     mask = (torch.arange(positions) < torch.tensor(lengths)[:, None])[:, None].to(h.dtype)  # (N, 1, P)
     count = channels * mask.sum((1, 2), keepdim=True)
 
     def pooled(values: Tensor, axes: tuple[int, ...] = (1, 2)) -> Tensor:
-        """Mean over the real positions."""
+        """Return mean over the real positions."""
         return (values * mask).sum(axes, keepdim=True) / mask.expand_as(values).sum(axes, keepdim=True).clamp(min=1)
 
     def own(axes: tuple[int, ...]) -> Tensor:
@@ -61,7 +61,7 @@ def check_masked_layer_norm(
 
 @check(right="With 3 channels and 5 positions no output is above 3.74, and none above 1.41 where tokens stand alone.")
 def check_largest_output(answer: Callable, sizes: tuple[tuple[int, int], ...] = ((3, 5), (10, 2), (8, 1))) -> None:
-    """``answer(channels, positions, per_token)`` predicts layer norm's largest output; an outlier is normalized."""
+    """Check that ``answer(channels, positions, per_token)`` predicts the largest output of layer norm."""
     for channels, positions in sizes:
         for per_token in (False, True):
             n, other = channels * positions, channels
@@ -96,7 +96,7 @@ def check_largest_output(answer: Callable, sizes: tuple[tuple[int, int], ...] = 
 def check_causal_layer_norm(
     answer: Callable, examples: int = 2, channels: int = 3, positions: int = 6, seed: int = 0
 ) -> None:
-    """``answer(h, eps)`` standardizes each position by all channels of the positions up to it."""
+    """Check that ``answer(h, eps)`` standardizes each position by all channels of the positions up to it."""
     h, eps = random_channels(examples, channels, positions, seed=seed), 0.1
 
     each = partial(_causal, h, eps)
@@ -149,7 +149,7 @@ def _standardized(
     without_eps: bool = False,
     too_few: int = 1,
 ) -> Tensor:
-    """Values standardized by the mean and the variance of a part, counted so many times too few."""
+    """Standardize values by the mean and the variance of a part, counted so many times too few."""
     count = part.numel() / part.mean(axes).numel() / too_few
     mean = part.sum(axes, keepdim=True) / count
     var = (part - mean).square().sum(axes, keepdim=True) / max(count - correction, 1)
@@ -159,7 +159,7 @@ def _standardized(
 
 @check(right="No output depends on a later position any more, and each token is normalized by itself.")
 def check_repaired(answer: Callable, examples: int = 3, channels: int = 4, positions: int = 6, seed: int = 0) -> None:
-    """``answer(channels)`` makes a layer in which no output depends on a later position, or on any other token's."""
+    """Check that ``answer(channels)`` makes a layer without a look at later positions or other tokens."""
     h = random_channels(examples, channels, positions, seed=seed)
     shapes = {
         "conv.weight": (channels, channels, 3),

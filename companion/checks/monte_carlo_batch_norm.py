@@ -16,7 +16,7 @@ from companion.checks.showing import check
 def check_normalize_queries(
     answer: Callable, passes: int = 3, examples: int = 5, queries: int = 4, channels: int = 2, seed: int = 0
 ) -> None:
-    """``answer(batches, queries, gamma, delta, eps)`` normalizes queries with the statistics of each batch."""
+    """Check that ``answer(batches, queries, gamma, delta, eps)`` normalizes queries by each batch's statistics."""
     h = random_channels(passes * examples, channels, seed=seed).reshape(passes, examples, channels)
     h, eps = h * torch.linspace(0.5, 2, passes, dtype=h.dtype)[:, None, None], 0.1  # an ε that large shows
     q = random_channels(queries, channels, seed=seed + 1)
@@ -50,7 +50,7 @@ def check_normalize_queries(
 def check_batch_size_for(
     answer: Callable, rows: int = 9, settings: tuple[tuple[int, int], ...] = ((3, 5), (6, 2)), seed: int = 0
 ) -> None:
-    """``answer(factor, batch_size, rows)`` predicts the batch size; all batches of all sizes are drawn."""
+    """Check that ``answer(factor, batch_size, rows)`` predicts the batch size."""
     x = random_channels(rows, seed=seed)
     for size, other in settings:
         factor = _scatter(x, other) / _scatter(x, size)
@@ -69,13 +69,13 @@ def check_batch_size_for(
 
 
 def _scatter(x: Tensor, size: int) -> float:
-    """Standard deviation of the mean over all batches of this size that can be drawn without replacement."""
+    """Return standard deviation of the mean over all batches of this size that can be drawn without replacement."""
     return torch.stack([x[list(rows)].mean() for rows in combinations(range(len(x)), size)]).std(correction=0).item()
 
 
 @check(right="Entropy of the mean and disagreement come apart, where a probability is 0, too.")
 def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, classes: int = 3, seed: int = 0) -> None:
-    """``answer(logits)``, ``(T, N, K)``, gives the entropy of the mean, and what is left without the mean entropy."""
+    """Check that ``answer(logits)``, ``(T, N, K)``, gives the entropy of the mean, and that less the mean entropy."""
     logits = random_channels(passes * queries, classes, seed=seed).reshape(passes, queries, classes)
     logits[:, 0] += torch.linspace(0, 2000, classes, dtype=logits.dtype)  # so sure that other classes get a plain zero
     entr = torch.special.entr
@@ -134,7 +134,7 @@ WRONG_PASSES = {
 def check_repaired_passes(
     answer: Callable, passes: int = 3, examples: int = 6, sizes: tuple[int, ...] = (3, 5, 4, 2), seed: int = 0
 ) -> None:
-    """``answer(network, x, queries, batches)`` gives the passes, ``(T, N, outputs)``; the network stays as it was."""
+    """Check that ``answer(network, x, queries, batches)`` gives the passes and leaves the network as it was."""
     problem, name = [passes, examples, list(sizes), seed], name_of(answer)
     got = observe_or_fail(_passes, answer, *problem)
     if got["changed"]:
@@ -154,7 +154,7 @@ def check_repaired_passes(
 
 
 def _network(sizes: list[int], seed: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, dropout, … , linear, all of its tensors at a general point; in evaluation mode."""
+    """Make linear, batch norm, ReLU, dropout, … , linear: in evaluation mode, all tensors at a general point."""
     layers = []
     for inputs, outputs in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs, eps=0.01), nn.ReLU(), nn.Dropout(0.4)]
@@ -210,7 +210,7 @@ def _reference(
     anew: bool = False,
     own: bool = False,
 ) -> Tensor:
-    """The passes, layer by layer, with a mistake."""
+    """Return the passes, layer by layer, with a mistake."""
     network, (x, queries, batches) = _network(sizes, seed), _data(passes, examples, sizes[0], seed)
     answers, n = [], examples
     for index, rows in enumerate(batches):

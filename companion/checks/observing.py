@@ -35,7 +35,7 @@ class RemoteAnswer:
         raise NotImplementedError
 
     def __call__(self, *arguments: Any) -> Any:
-        """Return the answer's value, where a check calls it all the same."""
+        """Return the answer's value, for a check that calls the answer itself."""
         return self.observe(call_on_copies, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""Several workers played in one process, one step at a time: a check of theirs needs no network and no second process."""
+"""Several workers played in one process, one step at a time: to check them takes no network and no second process."""
 
 import inspect
 from collections.abc import Callable, Generator, Sequence

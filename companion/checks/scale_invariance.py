@@ -41,7 +41,7 @@ REASONS = {
 
 @check(right="It tells in 20 cases whether the length of the weights has a say.")
 def check_length_is_free(answer: Callable, seed: int = 0) -> None:
-    """``answer(norm, bias, training)`` predicts whether weights before a norm are scale-invariant; a probe measures."""
+    """Check that ``answer(norm, bias, training)`` predicts whether weights before a norm are scale-invariant."""
     for training in (True, False):
         for norm in NORMS:
             for bias in (False, True):
@@ -72,7 +72,7 @@ def _sensitivity(norm: str, bias: bool, training: bool, seed: int) -> float:
 def check_turns_around_cut(
     answer: Callable, learning_rate: float = 0.5, weight_decay: float = 0.004, factor: float = 0.1
 ) -> None:
-    """``answer(learning_rate, weight_decay, factor)`` predicts three angles in radians; two weights are trained."""
+    """Check that ``answer(learning_rate, weight_decay, factor)`` predicts three angles in radians."""
     got = observe_or_fail(call_on_copies, answer, learning_rate, weight_decay, factor)
     before, first, after = measured = _train_through_cut(learning_rate, weight_decay, factor)
     if not isinstance(got, list) or len(got) != 3:
@@ -102,7 +102,7 @@ def check_turns_around_cut(
 
 
 def _train_through_cut(learning_rate: float, weight_decay: float, factor: float) -> list[float]:
-    """Turns of a point whose loss rises evenly with its angle: in balance, right after the cut, and in balance again.
+    """Return turns of a point whose loss rises evenly with its angle: in balance, after the cut, in balance again.
 
     Such a loss has a gradient of size 1 / length, at a right angle to the point.
     """
@@ -119,7 +119,7 @@ def _train_through_cut(learning_rate: float, weight_decay: float, factor: float)
 
 @check(right="Decay and gradient turn 4 units, and each unit gets an effective rate of its own.")
 def check_direction_step(answer: Callable, units: int = 4, inputs: int = 3, decay: float = 0.2, seed: int = 0) -> None:
-    """``answer(u, rate, gradient, decay)`` gives directions and effective rates after a step of the weights."""
+    """Check that ``answer(u, rate, gradient, decay)`` gives directions and effective rates after a step."""
     w, gradient, eta = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1), 3.0
     length = w.norm(dim=1)
     u, rate = w / length[:, None], eta / length**2
@@ -158,7 +158,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 @check(right="All rows before a batch norm have length 1, and no output has changed, in either mode.")
 def check_repaired_shorten(answer: Callable, sizes: tuple[int, ...] = (5, 4, 6, 3), seed: int = 0) -> None:
-    """``answer(model)`` gives rows before a batch norm length 1, in place; outputs stay in both modes."""
+    """Check that ``answer(model)`` gives rows before a batch norm length 1, in place; outputs stay in both modes."""
     sizes, name = list(sizes), name_of(answer)
     got, want = observe_or_fail(_shortened, answer, sizes, seed), _state(_model(sizes, seed))
     ones = [torch.ones(size, dtype=torch.float64) for size in sizes[1:-1]]
@@ -197,7 +197,7 @@ def check_repaired_shorten(answer: Callable, sizes: tuple[int, ...] = (5, 4, 6, 
 
 
 def _model(sizes: list[int], seed: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, … , linear, all of its tensors at a general point."""
+    """Make linear, batch norm, ReLU, … , linear, with all tensors at a general point."""
     layers = []
     for inputs, outputs in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, outputs), BatchNorm(outputs, eps=0.0), nn.ReLU()]
@@ -217,7 +217,7 @@ def _shortened(answer: Callable, sizes: list[int], seed: int) -> dict:
 
 
 def _state(model: nn.Sequential) -> dict:
-    """Outputs in both modes, and the lengths of all rows before a batch norm."""
+    """Return outputs in both modes, and the lengths of all rows before a batch norm."""
     x = random_channels(8, model[0].in_features, seed=3)
     with torch.no_grad():
         evaluation, training = (model.train(mode)(x) for mode in (False, True))
@@ -237,7 +237,7 @@ def _shorten(
     offset: bool = True,
     mean: bool = True,
 ) -> nn.Sequential:
-    """Right, but for a mistake."""
+    """Shorten rows as is right, but for a mistake."""
     for layer, norm in zip(model[:-1:3], model[1::3], strict=True):
         length = layer.weight.norm(dim=1) if rows else layer.weight.norm().expand(len(layer.weight))
         layer.weight /= layer.weight.norm(dim=0) if columns else length[:, None]

@@ -17,7 +17,7 @@ from companion.norms import standardize
 def check_standardize_sets(
     answer: Callable, sets: tuple[int, ...] = (7, 2, 2, 7, 0, 7), examples: int = 4, positions: int = 5, seed: int = 0
 ) -> None:
-    """``answer(h, sets, eps)`` standardizes each example's channels with the others of the same set."""
+    """Check that ``answer(h, sets, eps)`` standardizes each example's channels with the others of the same set."""
     h, eps, numbers = random_channels(examples, len(sets), positions, seed=seed), 0.1, list(sets)
     names = sorted(set(numbers))
     right = _by_sets(h, numbers, eps)
@@ -54,7 +54,7 @@ def _members(numbers: list[int], name: int) -> list[int]:
 def _over(
     h: Tensor, eps: float, axes: tuple[int, ...], correction: int = 0, inside: bool = True, pooled: bool = True
 ) -> Tensor:
-    """``h`` standardized over axes, with a mistake if one is asked for."""
+    """Standardize ``h`` over axes, with a mistake if one is asked for."""
     var = h.var(axes, correction=correction, keepdim=True)
     if not pooled:
         var = h.var(2, correction=0, keepdim=True).mean(1, keepdim=True)
@@ -71,7 +71,7 @@ def _by_sets(h: Tensor, numbers: list[int], eps: float, axes: tuple[int, ...] = 
 
 @check(right="It tells for 576 pairs of norms whether the second one changes anything.")
 def check_changes_nothing(answer: Callable, examples: int = 12, channels: int = 6, seed: int = 0) -> None:
-    """``answer(first, second)`` predicts whether a second norm right behind a first one is idle; torch measures."""
+    """Check that ``answer(first, second)`` predicts whether a second norm right behind a first one is idle."""
     ways = [[e, c] for e in _divisors(examples) for c in _divisors(channels)]
     pairs = [[first, second] for first, second in product(ways, ways)]
     h = random_channels(examples, channels, 3, seed=seed)
@@ -93,7 +93,7 @@ def check_changes_nothing(answer: Callable, examples: int = 12, channels: int = 
 
 
 def _rules(e: Tensor, c: Tensor, f: Tensor, d: Tensor) -> dict[str, Tensor]:
-    """Mistaken rules for whether a norm of (f, d) examples and channels changes nothing after one of (e, c)."""
+    """Return mistaken rules for whether a norm of (f, d) examples and channels changes nothing after one of (e, c)."""
     examples, channels = f % e == 0, d % c == 0  # made of whole groups of the first
     never = torch.zeros_like(examples)
     same, other_way = (e == f) & (c == d), (e % f == 0) & (c % d == 0)
@@ -132,7 +132,7 @@ def check_recognize(
     channels: int = 6,
     seed: int = 0,
 ) -> None:
-    """``answer(y)`` tells from a norm's output how many examples and how many channels share."""
+    """Check that ``answer(y)`` tells from a norm's output how many examples and how many channels share."""
     for index, (share_examples, share_channels) in enumerate(ways):
         h = random_channels(examples, channels, 5, seed=seed + index)
         level = h - h.mean(2, keepdim=True)  # here each tile's mean is 0 whoever shares; its variance is not 1
@@ -160,7 +160,7 @@ def check_repaired(
     channels: int = 6,
     seed: int = 0,
 ) -> None:
-    """``answer(num_channels, examples, channels)`` makes a layer of any scheme, with a scale and offset a channel."""
+    """Check that ``answer(num_channels, examples, channels)`` makes a layer of any scheme, with scale and offset."""
     h = random_channels(examples, channels, 4, seed=seed)
     weight, bias = random_channels(channels, seed=seed + 1), random_channels(channels, seed=5)
     scale, offset = weight[:, None], bias[:, None]
@@ -198,7 +198,7 @@ def run_layer(make_layer: Callable, numbers: list[int], h: Tensor, weight: Tenso
 
 
 def _strided(h: Tensor, examples: int, channels: int, eps: float) -> Tensor:
-    """Groups of examples that are as far apart as they can be."""
+    """Return groups of examples that are as far apart as they can be."""
     count = len(h) // examples
     order = torch.arange(len(h)).reshape(examples, count).T.reshape(-1)
     return standardize(h[order], examples, channels, eps)[order.argsort()]

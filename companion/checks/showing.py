@@ -1,4 +1,4 @@
-"""The part of a check that a learner sees: a line where the answer is right, else its mistake and nothing of the check."""
+"""The part of a check that a learner sees: a line if the answer is right, else its mistake and nothing of the check."""
 
 import linecache
 import os
@@ -56,7 +56,7 @@ def check(right: str) -> Callable:
 
 
 def _show_only_the_mistake(error: Exception, name: str) -> None:
-    """Leave of an error's traceback the line of the learner's own code that raised; all the rest goes into attributes."""
+    """Leave in an error's traceback the line of the learner's code that raised; the rest goes into attributes."""
     error.answers_error, error.whole_traceback = error.__cause__, error.__traceback__
     line = _learners_line((error.__cause__ or error).__traceback__)
     if isinstance(error, NotImplementedError):

@@ -17,7 +17,7 @@ from companion.checks.showing import check
 def check_merge(
     answer: Callable, sizes: tuple[int, ...] = (6, 3, 4), channels: int = 3, empty: int = 1, seed: int = 0
 ) -> None:
-    """``answer(counts, means, variances)`` merges the statistics of machines, one of them possibly without data."""
+    """Check that ``answer(counts, means, variances)`` merges machines' statistics, also of one without data."""
     shards = random_channels(sum(sizes), channels, seed=seed).split(sizes)
     # Each machine's data lie elsewhere, or the spread between machines would be small.
     shards = [x + 3 * rank for rank, x in enumerate(shards)]
@@ -96,7 +96,7 @@ def check_gap(
     answer: Callable,
     cases: tuple[tuple[float, float, tuple[int, int]], ...] = ((3.0, 1.5, (8, 8)), (2.0, 0.7, (12, 4))),
 ) -> None:
-    """``answer(distance, spread, counts)`` predicts how far two machines' mean outputs lie apart; torch measures."""
+    """Check that ``answer(distance, spread, counts)`` predicts how far two machines' mean outputs lie apart."""
     for apart, spread, counts in cases:
         n = sum(counts)
         between = counts[0] * counts[1] / n**2 * apart**2
@@ -120,7 +120,7 @@ def check_gap(
 
 
 def _gap(apart: float, spread: float, counts: tuple[int, int]) -> float:
-    """The distance of two machines' mean outputs after torch's batch norm of all their values."""
+    """Return the distance of two machines' mean outputs after torch's batch norm of all their values."""
     first, second = (spread * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(count // 2) for count in counts)
     out = F.batch_norm(torch.cat([first, second + apart])[:, None], None, None, training=True, eps=1e-12)
     return (out[counts[0] :].mean() - out[: counts[0]].mean()).item()
@@ -130,7 +130,7 @@ def _gap(apart: float, spread: float, counts: tuple[int, int]) -> float:
 def check_sync_normalize(
     answer: Callable, sizes: tuple[int, ...] = (5, 2, 3), channels: int = 4, positions: int = 3, seed: int = 0
 ) -> None:
-    """``answer(x, eps)`` normalizes a worker's shard with the statistics of all, and lets little travel."""
+    """Check that ``answer(x, eps)`` normalizes a worker's shard with the statistics of all, and lets little travel."""
     eps, name = 0.1, name_of(answer)  # an ε that large shows where it was put
     shards = list(random_channels(sum(sizes), channels, positions, seed=seed).split(sizes))
     shards = [x + 2 * rank for rank, x in enumerate(shards)]
@@ -205,7 +205,7 @@ def _by_own_count(shards: Sequence[Tensor], eps: float) -> list[Tensor]:
 
 @check(right="Three workers have the gradients of one process; those of gamma and delta add up over workers.")
 def check_sync_backward(answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), channels: int = 3, seed: int = 0) -> None:
-    """``answer(grad_y, x, gamma, mean, var, count, eps)`` is a worker's part of the gradients of one process."""
+    """Check that ``answer(grad_y, x, gamma, mean, var, count, eps)`` gives a worker's part of the gradients."""
     eps, name, n = 0.1, name_of(answer), sum(sizes)
     x, grad_y = (random_channels(n, channels, seed=seed + step) for step in range(2))
     x = x + torch.arange(n, dtype=torch.float64)[:, None]

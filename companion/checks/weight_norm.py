@@ -15,7 +15,7 @@ from companion.norms import weight_norm
 
 @check(right="Each of 4 output channels has the length that g says, and the direction of v.")
 def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kernel: int = 5, seed: int = 0) -> None:
-    """``answer(g, v)`` gives a convolution's weights of lengths ``g``, ``(C_out,)``, and the directions of ``v``."""
+    """Check that ``answer(g, v)`` gives a convolution's weights, of lengths ``g`` and the directions of ``v``."""
     g, v = 2 + random_channels(channels[0], seed=seed).abs(), random_channels(*channels, kernel, seed=seed + 1)
     column = g[:, None, None]
     over_outputs, over_inputs, over_positions = (column * v / v.norm(dim=axis, keepdim=True) for axis in range(3))
@@ -35,7 +35,7 @@ def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kern
 
 @check(right="A v 3 times as long takes the same path with 9 times the rate and a ninth of the decay.")
 def check_same_run(answer: Callable, c: float = 3.0, learning_rate: float = 0.2, weight_decay: float = 0.5) -> None:
-    """``answer(c, learning_rate, weight_decay)`` gives the two numbers that suit a ``v`` that is ``c`` times as long.
+    """Check that ``answer(c, learning_rate, weight_decay)`` gives both numbers for a ``v`` that is ``c`` times as long.
 
     Both layers are trained, with these numbers and with those of the usual mistakes.
     """
@@ -70,7 +70,7 @@ def _expect_run(answer: Callable, c: float, rate: float, decay: float, mistakes:
 
 
 def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
-    """The weights after some steps from a ``v`` that is ``c`` times as long as another."""
+    """Return the weights after some steps from a ``v`` that is ``c`` times as long as another."""
     x, y = random_channels(7, 3, seed=1, offset=0.0), random_channels(7, 2, seed=2, offset=0.0)
     layer = weight_norm(nn.Linear(3, 2, bias=False, dtype=torch.float64))
     g, v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
@@ -87,7 +87,7 @@ def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
 
 @check(right="The gradient of v has no part along v, and that of s has the exponential.")
 def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int = 0) -> None:
-    """``answer(grad_w, s, v)`` gives the gradients of ``s``, ``(units, 1)``, and ``v`` for w = exp(s) v / |v|."""
+    """Check that ``answer(grad_w, s, v)`` gives the gradients of ``s`` and ``v`` for w = exp(s) v / |v|."""
     grad_w, v = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1)
     s = 0.3 * random_channels(units, 1, seed=seed + 2)
     length = v.norm(dim=1, keepdim=True)
@@ -118,7 +118,7 @@ def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int 
 
 @check(right="Layer after layer, each channel starts with mean 0 and deviation 1 over the batch.")
 def check_repaired_start(answer: Callable, examples: int = 6, positions: int = 5, seed: int = 0) -> None:
-    """``answer(layers, batch)`` sets ``g`` and offset of convolutions with weight norm, ReLU between, from a batch."""
+    """Check that ``answer(layers, batch)`` sets ``g`` and offset of convolutions from a batch."""
     stale, unit = {"stale": True}, {"unit": True}
     mistakes = {
         "The deviation of a channel is taken over examples and positions together; the average of each position's "
@@ -144,14 +144,14 @@ WIDTHS = (2, 4, 3, 3)
 
 
 def _problem(examples: int, positions: int, seed: int) -> tuple[list[Tensor], Tensor]:
-    """Directions of three layers, and a batch whose positions have means of their own."""
+    """Return directions of three layers, and a batch whose positions have means of their own."""
     vs = [0.5 * random_channels(n, m, 3, seed=seed + n, offset=0.0) for m, n in pairwise(WIDTHS)]
     batch = random_channels(examples, WIDTHS[0], positions, seed=seed)
     return vs, batch + torch.linspace(-3, 3, positions, dtype=batch.dtype) ** 2
 
 
 def _started(answer: Callable, examples: int, positions: int, seed: int) -> list:
-    """Weights, offsets and directions of all layers after the answer has set them."""
+    """Return weights, offsets and directions of all layers after the answer has set them."""
     vs, batch = _problem(examples, positions, seed)
     layers = [weight_norm(nn.Conv1d(v.shape[1], len(v), 3, padding=1, dtype=v.dtype)) for v in vs]
     with torch.no_grad():
@@ -164,7 +164,7 @@ def _started(answer: Callable, examples: int, positions: int, seed: int) -> list
 
 
 def _set_nothing(layers: list[nn.Module], batch: Tensor) -> None:
-    """An answer that leaves all as it is."""
+    """Leave all as it is: an answer that does nothing."""
 
 
 def _start(
@@ -180,7 +180,7 @@ def _start(
     rectified: bool = True,
     unit: bool = False,
 ) -> list:
-    """The same by hand, with a mistake."""
+    """Set the same by hand, with a mistake."""
     vs, h = _problem(examples, positions, seed)
     found = []
     for v in vs:

@@ -3,7 +3,7 @@
 A new figure is a folder with three files, of which ``__init__.py`` says what can be moved::
 
     class Groups(InteractiveFigure):
-        \"\"\"Which values share one mean and one variance?\"\"\"
+        \"\"\"Values that share one mean and one variance.\"\"\"
 
         alt = description("Interactive figure: a block of examples by channels …")
         examples = whole(4, low=1, fix="try 4")
@@ -36,7 +36,7 @@ KIT = [HERE / "kit" / f"{part}.js" for part in ("math", "tree", "scales", "contr
 _displayed = collections.Counter()  # how often each figure was displayed in this kernel: ids repeat in a fresh one
 
 
-def joined(*files: pathlib.Path) -> str:
+def concatenate(*files: pathlib.Path) -> str:
     """Return files as one text: a page that is read offline can't load a second module."""
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
@@ -164,8 +164,8 @@ class InteractiveFigure(anywidget.AnyWidget):
         if not hasattr(cls, "_esm") and (HERE / name / "figure.js").exists():
             traits = [name for name, value in vars(cls).items() if isinstance(value, Checked)]
             known = json.dumps({"name": name.replace("_", "-"), "traits": traits})
-            cls._esm = f"const FIGURE = {known};\n{joined(*KIT, HERE / name / 'figure.js')}"
-            cls._css = joined(HERE / "kit" / "kit.css", HERE / name / "figure.css")
+            cls._esm = f"const FIGURE = {known};\n{concatenate(*KIT, HERE / name / 'figure.js')}"
+            cls._css = concatenate(HERE / "kit" / "kit.css", HERE / name / "figure.css")
         super().__init_subclass__(**kwargs)
 
     def state(self) -> dict:

@@ -37,7 +37,7 @@ class WorkersFailed(RuntimeError):
 
 @contextmanager
 def joined() -> Iterator[torch.device]:
-    """In a worker: join the others, and leave when done; the device to work on.
+    """Join the other workers and yield the device to work on; leave them at the end. To be called in a worker.
 
     That is a GPU of its own, with NCCL, where there is one for every worker of this host; else the CPU, with gloo.
     A worker waits for the others for a minute at most, and ends when the notebook that started it does. An error

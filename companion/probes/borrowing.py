@@ -47,7 +47,7 @@ def borrowed(model: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def evaluate(loss: Callable[[], Tensor], finite: bool = True) -> Tensor:
-    """The loss, with its graph; raises unless it is one number that has a gradient, and finite if it must be."""
+    """Return the loss, with its graph; raise unless it is one number that has a gradient, and finite if it must be."""
     value = loss()
     if not getattr(value, "requires_grad", False):
         raise ValueError(f"loss must have a gradient, but got {value!r}; call the model in it, unfreeze parameters")
@@ -57,7 +57,7 @@ def evaluate(loss: Callable[[], Tensor], finite: bool = True) -> Tensor:
 
 
 def name_layers(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, str]:
-    """The layers' names in the model; raises unless they are part of it."""
+    """Return the layers' names in the model; raise unless they are part of it."""
     names, layers = {module: name or "model" for name, module in model.named_modules()}, list(layers)
     if not layers or (foreign := [layer for layer in layers if layer not in names]):
         got = foreign if layers else "none"
@@ -75,12 +75,12 @@ def first_tensor(output: object, name: str) -> Tensor:
 
 
 def trained(*modules: nn.Module) -> list[Tensor]:
-    """The parameters that require a gradient, each once."""
+    """Return the parameters that require a gradient, each once."""
     return list({id(p): p for module in modules for p in module.parameters() if p.requires_grad}.values())
 
 
 def norm(tensors: Iterable[Tensor | None]) -> float:
-    """The length of several tensors together; None is zero."""
+    """Return the length of several tensors together; None is zero."""
     parts = (tensor.detach().to_dense() for tensor in tensors if tensor is not None)
     # float64, where the square of no float32 overflows
     return hypot(*(torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts))

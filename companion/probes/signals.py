@@ -1,4 +1,4 @@
-r"""Does a signal keep its size on its way through a network, and the gradient on its way back?
+r"""Sizes of a signal on its way through a network, and of the gradient on its way back.
 
 "The variance of the activations" may mean two things: over the neurons of an example, as in the theory of
 initialization, or over the examples of a batch, for one neuron. In deep networks they part.

@@ -1,4 +1,4 @@
-r"""Ask a network with batch norm how sure it is: Monte Carlo batch norm, for any torch model.
+r"""Uncertainty of a network with batch norm: Monte Carlo batch norm, for any torch model.
 
 .. math:: f_t(x) = f(x;\; m_t, s_t), \qquad t = 1, \dots, T
 

@@ -25,7 +25,7 @@ HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n((?:.*\n)*?)### END HIDDEN TESTS")
 
 @pytest.fixture(scope="module")
 def pages(missing):
-    """The site's pages, parsed, by path."""
+    """Return the site's pages, parsed, by path."""
     if not (SITE / "index.html").exists():
         missing("there is no built site: run make book")
     return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in SITE.rglob("*.html")}
@@ -33,18 +33,18 @@ def pages(missing):
 
 @pytest.fixture(scope="module")
 def book(pages):
-    """The pages that _toc.yml names."""
+    """Return the pages that _toc.yml names."""
     return {SITE / f"{name}.html": pages.get(SITE / f"{name}.html") for name in contents()}
 
 
 def contents():
-    """Names of the pages in _toc.yml."""
+    """Return names of the pages in _toc.yml."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
 
 
 def is_outside(address):
-    """Whether an address leads to another host."""
+    """Return whether an address leads to another host."""
     return urlsplit(address).scheme in ("http", "https") or address.startswith("//")
 
 
@@ -95,7 +95,7 @@ def test_no_source_is_published(pages):
 
 
 def source_text(name):
-    """The text twin of an exercise set's source."""
+    """Return the text twin of an exercise set's source."""
     return (ROOT / "notebooks" / "solutions" / name / f"{name}.md").read_text(encoding="utf-8")
 
 
@@ -230,7 +230,7 @@ def test_every_picture_has_a_description(book):
 
 
 def words(tag):
-    """A tag's text with single spaces and the quotation marks that one types."""
+    """Return a tag's text with single spaces and the quotation marks that one types."""
     return " ".join(tag.get_text(" ").split()).translate(str.maketrans("‘’“”", "''\"\""))
 
 
@@ -253,7 +253,7 @@ def test_what_we_verified_lists_every_claim_that_a_chapter_stores(book):
 
 
 def letters(text):
-    """Letters and digits of a text, in lower case and without accents."""
+    """Return letters and digits of a text, in lower case and without accents."""
     return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", text).lower())
 
 

@@ -30,12 +30,12 @@ def value(figure, name):
 
 
 def told(figure, name):
-    """A number of the readout."""
+    """Return a number of the readout."""
     return float(figure.locator(f"[data-name={name}]").inner_text().replace("−", "-"))
 
 
 def drawn(figure, kind):
-    """Where a dot stands: its distance from the left."""
+    """Return a dot's distance from the left."""
     return float(re.match(r"translate\(([-.\d]+)", figure.locator(kind).get_attribute("transform")).group(1))
 
 
@@ -44,7 +44,7 @@ def says(figure, text):
 
 
 def torch_says(figure_or_state):
-    """Torch's answer, in float64: outputs, and the layer after one training step."""
+    """Return torch's answer, in float64: outputs, and the layer after one training step."""
     state = figure_or_state.state() if isinstance(figure_or_state, BatchMates) else figure_or_state
     layer = torch.nn.BatchNorm1d(1, eps=state["eps"], momentum=state["momentum"], dtype=torch.float64)
     torch.nn.init.constant_(layer.weight, state["gamma"])
@@ -229,7 +229,7 @@ def test_the_book_page_moves_offline(root, visit, missing):
 
 @contextmanager
 def jupyterlab(folder, root, until):
-    """A JupyterLab server on `folder`, with settings of its own; stopped at the end, kernels included."""
+    """Serve `folder` by a JupyterLab with settings of its own; stop it at the end, kernels included."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What is known of a chapter is said once, in its notebook: every other place agrees with it, or reads it."""
+"""The facts of a chapter are stated once, in its notebook: every other place agrees with it, or reads it."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_the_facts_of_a_chapter_are_the_same_in_both_files(chapter):
 
 
 def yaml_of(head):
-    """The data at the head of a text."""
+    """Return the data at the head of a text."""
     import yaml
 
     return yaml.safe_load(head.removeprefix("---\n"))

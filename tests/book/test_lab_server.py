@@ -28,7 +28,7 @@ class Server:
         self.address, self.log, self.guard = f"127.0.0.1:{port}", log, guard
 
     def ask(self, path, method="GET", body=None):
-        """Answer of the server, as text, and the address that it came from after redirects."""
+        """Return the server's answer as text, and the address that it came from after redirects."""
         request = urllib.request.Request(
             f"http://{self.address}{path}",
             data=json.dumps(body).encode() if body else None,
@@ -39,13 +39,13 @@ class Server:
             return answer.read().decode(), answer.geturl()
 
     def api(self, path, method="GET", body=None):
-        """The server's answer as data."""
+        """Return the server's answer as data."""
         text, _ = self.ask(f"/api/{path}", method, body)
         return json.loads(text) if text else None
 
 
 def free_port():
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -53,7 +53,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, until, guard):
-    """JupyterLab as ``make lab`` starts it, without a browser; it and its kernels are gone afterwards."""
+    """Start JupyterLab as ``make lab`` does, without a browser; at the end it and its kernels are gone."""
     shutil.rmtree(ROOT / WORKBOOK, ignore_errors=True)
     port, log = free_port(), tmp_path_factory.mktemp("lab") / "log"
     options = f"--no-browser --port={port} --ServerApp.port_retries=0 --IdentityProvider.token={TOKEN}"
@@ -79,7 +79,7 @@ def server(tmp_path_factory, until, guard):
 
 
 def answers(server, lab):
-    """Whether the server answers yet."""
+    """Return whether the server answers yet."""
     assert lab.poll() is None, f"make lab ended:\n{server.log.read_text()}"
     with suppress(OSError):
         return server.api("status")
@@ -113,14 +113,14 @@ def test_server_reads_the_notebook_that_was_laid_out(path, server):
 
 
 def stored(path):
-    """The cells of the notebook in the repository that was laid out at ``path``."""
+    """Return the cells of the notebook in the repository that was laid out at ``path``."""
     source = ROOT / "notebooks" / Path(path).relative_to(WORKBOOK)
     return json.loads(source.read_text(encoding="utf-8"))["cells"]
 
 
 @pytest.fixture
 def kernel(server, guard):
-    """Opens a notebook as JupyterLab does; what runs a cell in its kernel."""
+    """Yield a function that opens a notebook as JupyterLab does, and returns another that runs a cell in its kernel."""
     connections = []
 
     def kernel(path):
@@ -138,10 +138,10 @@ def kernel(server, guard):
 @pytest.mark.slow
 def test_every_cell_runs_top_to_bottom(kernel):
     execute = kernel(FIRST)
-    for number, cell in enumerate(stored(FIRST)):
+    for index, cell in enumerate(stored(FIRST)):
         if cell["cell_type"] == "code":
             reply = execute("".join(cell["source"]))
-            assert reply["status"] == "ok", f"cell {number}: {reply.get('ename')}: {reply.get('evalue')}"
+            assert reply["status"] == "ok", f"cell {index}: {reply.get('ename')}: {reply.get('evalue')}"
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.s
 
 
 def label(path):
-    """A notebook's name in the list of tests."""
+    """Return a notebook's name in the list of tests."""
     return path.stem if path in CHAPTERS else f"exercises-{path.stem}"
 
 
@@ -36,22 +36,22 @@ each_notebook = pytest.mark.parametrize("path", EXECUTED, ids=label)
 
 
 def read(path):
-    """The notebook, with all text as single strings."""
+    """Return the notebook, with all text as single strings."""
     return nbformat.read(path, as_version=4)
 
 
 def code_cells(path):
-    """Code cells with their numbers."""
-    return [(number, cell) for number, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
+    """Return code cells with their indices."""
+    return [(index, cell) for index, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
 
 
 def tags(cell):
-    """A cell's tags."""
+    """Return a cell's tags."""
     return cell.metadata.get("tags", [])
 
 
 def text(path):
-    """All the Markdown of a notebook."""
+    """Return all the Markdown of a notebook."""
     return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
 
 
@@ -101,10 +101,10 @@ def test_nothing_stored_differs_from_run_to_run(path):
 
 @each_notebook
 def test_no_error_and_no_warning_is_stored(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         for output in cell.outputs:
-            assert output.output_type != "error", f"cell {number}"
-            assert output.get("name") != "stderr", f"cell {number}"
+            assert output.output_type != "error", f"cell {index}"
+            assert output.get("name") != "stderr", f"cell {index}"
 
 
 @each_chapter
@@ -144,25 +144,25 @@ def test_one_cell_holds_the_parameters(path):
 
 @each_notebook
 def test_cells_are_short(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
         longest = 15 if path in CHAPTERS else 20  # a bug hides in more lines than a lesson has
-        assert len(lines) <= longest or "hide-input" in tags(cell), f"cell {number}"
+        assert len(lines) <= longest or "hide-input" in tags(cell), f"cell {index}"
 
 
 @each_notebook
 def test_nothing_is_installed_or_downloaded_in_a_cell(path):
-    for number, cell in code_cells(path):
-        assert not re.search(r"^\s*[!%]\s*(pip|conda|wget|curl)\b", cell.source, re.M), f"cell {number}"
+    for index, cell in code_cells(path):
+        assert not re.search(r"^\s*[!%]\s*(pip|conda|wget|curl)\b", cell.source, re.M), f"cell {index}"
 
 
 @each_notebook
 def test_figures_have_caption_and_alternative_text(path):
-    for number, cell in code_cells(path):
+    for index, cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             shown = cell.metadata.get("mystnb", {})
-            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {number}"
-            assert len(shown.get("figure", {}).get("caption", "")) > 20, f"cell {number}"
+            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {index}"
+            assert len(shown.get("figure", {}).get("caption", "")) > 20, f"cell {index}"
 
 
 @each_chapter
@@ -186,7 +186,7 @@ def test_one_sentence_per_line(path):
 
 
 def quiet(**more):
-    """The environment in which make runs notebooks."""
+    """Return the environment in which make runs notebooks."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "COMPANION_DEVICE": "cpu", **more}
 
 
@@ -198,7 +198,7 @@ def run_tool(path, *options):
 
 def notebook(path, *sources):
     """Write a notebook with these code cells."""
-    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{index}") for index, source in enumerate(sources)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
 
@@ -250,9 +250,9 @@ def compare(path, **environment):
 
 @pytest.fixture(scope="module")
 def start_of_chapter(tmp_path_factory):
-    """The first chapter up to where batch norm is compared with torch's: exact outputs, and no training."""
+    """Return the first chapter up to where batch norm is compared with torch's: exact outputs, and no training."""
     nb = read(CHAPTERS[0])
-    last = next(number for number, cell in enumerate(nb.cells) if "compare_batch_norm(" in cell.source)
+    last = next(index for index, cell in enumerate(nb.cells) if "compare_batch_norm(" in cell.source)
     nb.cells = nb.cells[: last + 1]
     path = tmp_path_factory.mktemp("start") / "start.ipynb"
     nbformat.write(nb, path)
@@ -305,7 +305,7 @@ def test_a_progress_bar_leaves_nothing_to_store_or_compare(tmp_path):
 
 
 def stored(printed, picture, number, tag):
-    """Text of a notebook with an exact output, a picture, and a number in a cell with a tag."""
+    """Return text of a notebook with an exact output, a picture, and a number in a cell with a tag."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(id=name) for name in "abc"])
     nb.cells[0].outputs = [nbformat.v4.new_output("stream", text=printed)]
     nb.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "<Figure>"})]

@@ -118,7 +118,7 @@ def test_the_check_names_the_mistake(label, message, positions):
 
 
 def altered(**pieces):
-    """The compact batch norm with some methods or attributes replaced."""
+    """Return the compact batch norm with some methods or attributes replaced."""
     return type("Altered", (CompactBatchNorm,), pieces)
 
 

@@ -73,7 +73,7 @@ def shell():
 
 
 def in_ipython(shell, source, name, answer):
-    """What a cell prints, and what IPython shows of its error."""
+    """Return what a cell prints, and what IPython shows of its error."""
     shell.user_ns[name], shell.shown = answer, ("", "")
     with redirect_stdout(io.StringIO()) as printed:
         shell.run_cell(source)
@@ -81,7 +81,7 @@ def in_ipython(shell, source, name, answer):
 
 
 def in_python(source, name, answer):
-    """What Python prints of a script's error."""
+    """Return what Python prints of a script's error."""
     with redirect_stderr(io.StringIO()) as printed, redirect_stdout(io.StringIO()):
         try:
             exec(compile(source, "script.py", "exec"), {name: answer})
@@ -184,7 +184,7 @@ def test_plain_python_shows_the_same(tmp_path):
     assert_it_shows_nothing_of_ours(raises.stderr)
 
 
-class Elsewhere(RemoteAnswer):
+class Remote(RemoteAnswer):
     """An answer that a grader asks."""
 
     def __init__(self, answer):
@@ -201,9 +201,9 @@ class Elsewhere(RemoteAnswer):
 @each_set
 def test_a_check_says_nothing_to_a_grader_but_by_its_error(path, capsys):
     for name, source in graded(path).items():
-        exec(source, {name: Elsewhere(answers(path).RIGHT[name][0])})
+        exec(source, {name: Remote(answers(path).RIGHT[name][0])})
         with pytest.raises(AssertionError, match="answer raised TypeError|the layer raised TypeError"):
-            exec(source, {name: Elsewhere(clumsy)})
+            exec(source, {name: Remote(clumsy)})
     assert capsys.readouterr() == ("", "")
 
 

@@ -27,7 +27,7 @@ def name(cell):
 
 
 def hidden_lines(exercises):
-    """The lines that stand in a hidden test and nowhere else, but for those that say nothing."""
+    """Return the lines that stand in a hidden test and nowhere else, but for those that say nothing."""
     lines, shown, inside = set(), set(), False
     for line in "\n".join(cell.source for cell in exercises.notebook.cells).splitlines():
         if "### BEGIN HIDDEN" in line or "### END HIDDEN" in line:
@@ -40,7 +40,7 @@ def hidden_lines(exercises):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """One course folder for all sets, as in a term."""
+    """Return one course folder for all sets, as in a term."""
     return tmp_path_factory.mktemp("course")
 
 

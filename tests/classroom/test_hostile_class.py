@@ -32,7 +32,7 @@ def released():
 
 
 def solved():
-    """The student version, with the solution's answers filled in."""
+    """Fill the solution's answers into the student version."""
     answers = {name(cell): cell.source for cell in nbformat.read(FOLDER / f"{SET}.ipynb", as_version=4).cells}
     notebook = released()
     for cell in notebook.cells:
@@ -55,7 +55,7 @@ def code(source):
 
 
 def with_cell(source, at=2):
-    """The solution, with one cell more, behind the first task's text."""
+    """Return the solution with one cell more, behind the first task's text."""
     notebook = solved()
     notebook.cells.insert(at, code(source))
     return notebook
@@ -74,7 +74,7 @@ def with_answer(wanted, source):
 
 
 def stubs_with(source):
-    """The empty student version, with a cell at its start that ought to gain nothing."""
+    """Return the empty student version, with a cell at its start that ought to gain nothing."""
     notebook = released()
     notebook.cells.insert(2, code(source))
     return notebook
@@ -101,7 +101,7 @@ def edited_tests():
 
 
 def reordered():
-    """Every test before its answer, and the last task before the first."""
+    """Put every test before its answer, and the last task before the first."""
     notebook = solved()
     pairs = [(place(notebook, f"{each}-test"), place(notebook, each)) for each in ("standardize_batch", "backward")]
     for test, answer in pairs:
@@ -242,11 +242,11 @@ def check_class(files, folder, out, isolated):
 
 
 def answered_by():
-    """A function that builds no notebook, for entries that are none."""
+    """Return a function that builds no notebook, for entries that are none."""
 
 
 def secrets():
-    """The lines of the hidden tests."""
+    """Return the lines of the hidden tests."""
     lines, inside = set(), False
     for line in "\n".join(cell.source for cell in read_set(SET).notebook.cells).splitlines():
         if "### BEGIN HIDDEN" in line or "### END HIDDEN" in line:
@@ -259,7 +259,7 @@ def secrets():
 
 @pytest.fixture(scope="module")
 def harmless(tmp_path_factory):
-    """The harmless ones graded without isolation, with the time that limits are by default; and the seconds it took."""
+    """Grade the harmless ones without isolation, with the default limits of time; return also the seconds it took."""
     place = tmp_path_factory.mktemp("harmless")
     folder, out = place / "class", place / "graded"
     write_class(folder, HARMLESS)

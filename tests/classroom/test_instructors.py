@@ -1,4 +1,4 @@
-"""What the guide for instructors says can be done as it says."""
+"""Everything in the guide for instructors can be done as it says."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ COMMANDS = [
 
 
 def block(word):
-    """The guide's Python that holds a word."""
+    """Return the guide's Python that holds a word."""
     (found,) = [text for text in re.findall(r"```python\n(.*?)```", GUIDE, re.S) if word in text]
     return found
 
@@ -99,5 +99,5 @@ def test_the_hidden_test_that_is_suggested_runs():
 
 
 def unanswered(*arguments):
-    """A stub."""
+    """Raise as a stub does."""
     raise NotImplementedError

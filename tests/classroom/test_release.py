@@ -28,30 +28,30 @@ each_set = pytest.mark.parametrize("name", set_names())
 
 @pytest.fixture(scope="module")
 def batch_norm():
-    """The first set."""
+    """Return the first set."""
     return read_set("01_batch_norm")
 
 
 def changed(exercises, number, change):
-    """A set with the text of one cell changed."""
+    """Return a set with the text of one cell changed."""
     notebook = deepcopy(exercises.notebook)
     notebook.cells[number].source = change(notebook.cells[number].source)
     return replace(exercises, notebook=notebook)
 
 
 def number_of(exercises, name):
-    """The place of the cell with this grade_id."""
+    """Return the place of the cell with this grade_id."""
     names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in exercises.notebook.cells]
     return names.index(name)
 
 
 def student(name):
-    """The student version that is committed."""
+    """Return the student version that is committed."""
     return nbformat.read(EXERCISES / f"{name}.ipynb", as_version=4)
 
 
 def secrets(name):
-    """Lines of solutions, hidden tests and written answers in a set's text twin that it does not also show."""
+    """Return lines of solutions, hidden tests and written answers in a set's text twin that it does not also show."""
     text = (ROOT / "notebooks" / "solutions" / name / f"{name}.md").read_text(encoding="utf-8")
     hidden = [match[2] for match in REGION.finditer(text)]
     written = re.findall(r'\+\+\+ \{"nbgrader": \{"grade": true.*\}\}\n((?:(?!\+\+\+|```).*\n)*)', text)
@@ -190,12 +190,12 @@ def save(path, change):
 
 
 def edit(notebook):
-    """What whoever works in a notebook does."""
+    """Edit a notebook as its reader does."""
     notebook["cells"][3]["source"] = "def standardize_batch(x, eps):\n    return x"
 
 
 def run(notebook):
-    """What changes when a notebook is run and saved, to the empty cell at its end."""
+    """Change a notebook as running and saving do: outputs, counts, and an empty cell at its end."""
     notebook["metadata"]["language_info"] = {"name": "python", "version": "3.12"}
     notebook["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "hello"}]
     notebook["cells"][1]["execution_count"] = 7

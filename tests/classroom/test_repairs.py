@@ -23,7 +23,7 @@ def released():
 
 @pytest.fixture
 def work(released):
-    """A submission: the first task and the written one are answered."""
+    """Return a submission: the first task and the written one are answered."""
     work = nbformat.from_dict(released)
     cell(work, "standardize_batch").source = ANSWER
     cell(work, "explain").source = WRITTEN
@@ -56,7 +56,7 @@ def strip(notebook, *wanted, ids=False):
 
 
 def mended(work, released, *remarks):
-    """The repaired notebook, with exactly these remarks, and every graded cell once, tests behind their answers."""
+    """Repair, and expect exactly these remarks, and every graded cell once, tests behind their answers."""
     submitted = nbformat.from_dict(work)
     for cell in submitted.cells:  # what read_submission leaves of a cell
         cell.metadata = nbformat.from_dict({"nbgrader": {"grade_id": name(cell)}} if name(cell) else {})
@@ -126,7 +126,7 @@ def test_an_empty_notebook(work, released):
 
 
 def given(notebook):
-    """The code cells that were handed out beside the tasks: imports, and a bug hunt's suspect."""
+    """Return the code cells that were handed out beside the tasks: imports, and a bug hunt's suspect."""
     return [cell.source for cell in notebook.cells if cell.cell_type == "code" and not name(cell)]
 
 

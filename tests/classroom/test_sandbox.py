@@ -24,7 +24,7 @@ RIGHT = "def {name}(x, eps):\n    return (x - x.mean(0)) / (x.var(0, correction=
 
 @pytest.fixture(scope="module")
 def limits():
-    """Limits that bite: torch fits under this memory, and little more; a cell has the time that starting takes here.
+    """Return limits that bite: torch just fits under this memory; a cell has the time that starting takes here.
 
     That is hundreds of times what an honest cell needs, however busy the machine is.
     """
@@ -54,7 +54,7 @@ def isolated(missing):
 
 @pytest.fixture(autouse=True)
 def mark(monkeypatch):
-    """Whatever a test starts carries a mark of its own; at the end nothing is left."""
+    """Mark whatever a test starts; at the end nothing with the mark is left."""
     monkeypatch.setenv(MARK, f"test-{time.monotonic_ns()}-")
     yield
     assert running(os.environ[MARK]) == []
@@ -72,7 +72,7 @@ def running(mark):
 
 
 def said(outputs):
-    """All that a cell's outputs say, in one text."""
+    """Return all that a cell's outputs say, in one text."""
     return " ".join(str(output.get(key, "")) for output in outputs for key in ("text", "ename", "evalue", "data"))
 
 

@@ -16,7 +16,7 @@ HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.S)
 
 
 def cells(path):
-    """The set's cells that nbgrader knows, by their names."""
+    """Return the set's cells that nbgrader knows, by their names."""
     found = [cell for cell in nbformat.read(path, as_version=4).cells if "nbgrader" in cell.metadata]
     names = [cell.metadata.nbgrader.grade_id for cell in found]
     assert len(set(names)) == len(names)
@@ -24,12 +24,12 @@ def cells(path):
 
 
 def tasks(path):
-    """The automatically graded tasks: the answer's name, and the text of the cell that tests it."""
+    """Return the automatically graded tasks: the answer's name, and the text of the cell that tests it."""
     return {name.removesuffix("-test"): cell.source for name, cell in cells(path).items() if name.endswith("-test")}
 
 
 def answers(path):
-    """The module in tests/checks/answers that belongs to a set."""
+    """Return the module in tests/checks/answers that belongs to a set."""
     file = ROOT / "tests" / "checks" / "answers" / f"{path.stem}.py"
     spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", file)
     module = importlib.util.module_from_spec(spec)
@@ -66,11 +66,11 @@ def test_every_right_answer_passes(path):
     for name, source in tasks(path).items():
         right = answers(path).RIGHT[name]
         assert len(right) >= 2, name
-        for number, answer in enumerate(right):
+        for index, answer in enumerate(right):
             try:
                 grade(source, name, answer)
             except Exception as error:
-                raise AssertionError(f"{name}: right answer {number} was refused") from error
+                raise AssertionError(f"{name}: right answer {index} was refused") from error
 
 
 @each_set

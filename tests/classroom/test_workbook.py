@@ -37,12 +37,12 @@ def save(path, change):
 
 
 def edit(cells):
-    """What whoever works in a notebook does."""
+    """Edit a notebook as its reader does."""
     cells[1]["source"] = ["my own work"]
 
 
 def run(cells):
-    """What changes when a notebook is run, to the empty cell that the last run adds."""
+    """Change a notebook as running does: outputs, counts, and an empty cell at its end."""
     cells[0]["outputs"] = []
     cells[0]["execution_count"] = 3
     cells.append(
@@ -51,18 +51,18 @@ def run(cells):
 
 
 def contents(folder):
-    """The bytes of every file below a folder."""
+    """Return the bytes of every file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def fates(notebooks, workbook):
-    """What became of each notebook, by its name."""
+    """Return what became of each notebook, by its name."""
     return {laid.path.relative_to(workbook).as_posix(): laid.status for laid in lay_out(notebooks, workbook)}
 
 
 @pytest.fixture
 def notebooks(tmp_path):
-    """A small book: two chapters and one exercise set, with texts and solutions beside them."""
+    """Make a small book: two chapters and one exercise set, with texts and solutions beside them."""
     folder = tmp_path / "notebooks"
     for name in NAMES:
         write(folder / name, name, "a task")
@@ -74,7 +74,7 @@ def notebooks(tmp_path):
 
 @pytest.fixture
 def workbook(tmp_path, notebooks):
-    """A workbook that was laid out once."""
+    """Lay out a workbook once."""
     lay_out(notebooks, tmp_path / "workbook")
     return tmp_path / "workbook"
 
@@ -252,7 +252,7 @@ def test_what_is_missing_for_releasing_is_named_in_one_line(tmp_path):
 
 @pytest.fixture(scope="module")
 def laid(tmp_path_factory):
-    """The book's own workbook, beside pages/ as in the repository, below a folder that pairs all notebooks."""
+    """Lay out the book's own workbook, beside pages/ as in the repository, below a folder that pairs all notebooks."""
     folder = tmp_path_factory.mktemp("real")
     (folder / "jupytext.toml").write_text('formats = "ipynb,md:myst"\n')
     shutil.copytree(ROOT / "pages", folder / "pages")

@@ -16,7 +16,7 @@ FULL = {
 
 
 def torch_says(state):
-    """What torch's group norm makes of the channels, how far each output moved, and each channel's loudness."""
+    """Return what torch's group norm makes of the channels, how far each output moved, and each channel's loudness."""
     plain = torch.tensor(state["values"], dtype=torch.float64)[None]
     changed = plain.clone()
     changed[0, state["channel"]] *= state["gain"]
@@ -104,7 +104,7 @@ def evaluate(figure, function, *arguments):
 
 
 def numbers(figure, kind):
-    """The loudness of each channel as the drawing writes it."""
+    """Return the loudness of each channel as the drawing writes it."""
     return [float(text.replace("−", "-")) for text in figure.locator(f".cg-{kind}").all_text_contents()]
 
 

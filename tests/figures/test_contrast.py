@@ -18,7 +18,7 @@ FULL = {
 
 
 def light(state):
-    """The batch that the figure shows, and the plain one, in float64: both (N, 3, height, width)."""
+    """Return the batch that the figure shows, and the plain one, in float64: both (N, 3, height, width)."""
     plain = torch.tensor(state["images"], dtype=torch.float64)
     gains = state["contrast"] * torch.tensor([1 + state["tint"], 1, 1 - state["tint"]], dtype=torch.float64)
     changed = plain.clone()
@@ -27,7 +27,7 @@ def light(state):
 
 
 def torch_says(state):
-    """What torch's own functions make of a batch, and how far each image's output moved: {scheme: (N,)}."""
+    """Return what torch's own functions make of a batch, and how far each image's output moved: {scheme: (N,)}."""
     eps = state["eps"]
     schemes = {
         "batch": lambda x: functional.batch_norm(x, None, None, training=True, eps=eps),
@@ -107,7 +107,7 @@ def evaluate(figure, function, state):
 
 
 def said(figure):
-    """What the marks below the tiles say: {scheme: how far each image's output moved}."""
+    """Return what the marks below the tiles say: {scheme: how far each image's output moved}."""
     notes = [note.replace("still", "0").removeprefix("moved ") for note in figure.locator(".ct-note").all_inner_texts()]
     count = len(notes) // 4
     rows = [notes[start : start + count] for start in range(count, 4 * count, count)]

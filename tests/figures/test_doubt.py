@@ -17,7 +17,7 @@ slow = pytest.mark.slow
 
 
 def changed(**parts):
-    """The first case of the default with other parts."""
+    """Return the first case of the default with other parts."""
     return [{**copy.deepcopy(CASES[0]), **parts}]
 
 
@@ -101,7 +101,7 @@ def double(values):
 
 
 def as_network(case, eps):
-    """A case as a network of torch's own layers, in float64."""
+    """Return a case as a network of torch's own layers, in float64."""
     layers = []
     for weight, scale, offset in zip(case["weights"], case["scales"], case["offsets"], strict=False):
         linear = nn.Linear(len(weight[0]), len(weight), bias=False)
@@ -114,7 +114,7 @@ def as_network(case, eps):
 
 
 def expected(figure, state):
-    """The answers that torch's network gives, normalised with the batches that the figure draws."""
+    """Return the answers that torch's network gives, normalised with the batches that the figure draws."""
     case = state["cases"][state["case"]]
     network = as_network(case, state["eps"])
     points, held_out = (double(case[name]) for name in ("points", "held_out"))

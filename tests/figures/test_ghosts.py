@@ -98,13 +98,13 @@ def evaluate(figure, function, *arguments):
 
 
 def package_says(values, examples, ghost_size, eps):
-    """The outputs at each place, when ``examples`` stand there."""
+    """Return the outputs at each place, when ``examples`` stand there."""
     column = torch.tensor(values, dtype=torch.float64)[examples][:, None]
     return standardize(column, examples=ghost_size, channels=1, eps=eps)[:, 0]
 
 
 def states():
-    """States of batches of several sizes, ghosts and ε."""
+    """Yield states of batches of several sizes, ghosts and ε."""
     draw = np.random.default_rng(0)
     for count in (4, 12, 64):
         values = (draw.normal(size=count) * 3 + 1).tolist()
@@ -168,13 +168,13 @@ def test_smaller_ghosts_widen_the_track_and_two_leave_plus_and_minus_one(show):
 
 
 def number(figure, part, name):
-    """A number of the readout."""
+    """Return a number of the readout."""
     cell = figure.locator(".fig-numbers > div").nth(["ghost", "followed", "past"].index(part))
     return float(cell.locator(f"[data-name={name}]").inner_text().replace("−", "-"))
 
 
 def dots(figure, panel):
-    """The values that a panel shows, by place."""
+    """Return the values that a panel shows, by place."""
     found = figure.locator(f".gh-{panel} .fig-dot").evaluate_all(
         "dots => dots.map(dot => [Number(dot.dataset.place), Number(dot.dataset.value)])"
     )

@@ -1,4 +1,4 @@
-"""What interactive figures share, in a browser: a tree brought onto a page and kept in step, scales, drags, and a life."""
+"""Interactive figures share a kit: a tree brought onto a page and kept in step, scales, drags, and a life."""
 
 import pytest
 
@@ -9,9 +9,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def kit(visit, tmp_path, request):
-    """Runs a script beside the kit, on a page with an empty `div`, `at`."""
+    """Return a function that runs a script beside the kit, on a page with an empty `div`, `at`."""
     path = tmp_path / "kit.html"
-    script = 'const FIGURE = { name: "toy", traits: ["x"] };\n' + base.joined(*base.KIT)
+    script = 'const FIGURE = { name: "toy", traits: ["x"] };\n' + base.concatenate(*base.KIT)
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><div id=at></div><script>{script}</script>", encoding="utf-8"
     )
@@ -153,7 +153,7 @@ window.end = made.render({ model, el: at });
 
 @pytest.fixture
 def toy(kit):
-    """Starts a figure of one number, and tells what it shows."""
+    """Return a function that starts a figure of one number, and tells what it shows."""
     kit("document.body.style.margin = 0; " + TOY.replace("SHAPE", "undefined"))
     return lambda: kit("return document.getElementById('told').textContent")
 

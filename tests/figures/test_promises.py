@@ -1,4 +1,4 @@
-"""What every interactive figure promises, for each of them; what one computes is tested in its own module."""
+"""Promises of every interactive figure, tested for each; what one computes is tested in its own module."""
 
 import importlib
 import json
@@ -30,7 +30,7 @@ slow = pytest.mark.slow
 
 
 def full(kind):
-    """A figure with much in it: its own tests, ``test_NAME.py`` beside this file, say with what."""
+    """Return a figure with much in it: its own tests, ``test_NAME.py`` beside this file, say with what."""
     return kind(**importlib.import_module(f"test_{kind.__module__.rpartition('.')[2]}").FULL)
 
 
@@ -94,7 +94,7 @@ figure => {
 
 
 def snapshot(figure):
-    """All that a figure shows, but for what is read out once it rests."""
+    """Return all that a figure shows, but for what is read out once it rests."""
     return figure.evaluate(SNAPSHOT)
 
 
@@ -106,7 +106,7 @@ def settle(page):
 
 @pytest.fixture(params=FONTS)
 def font(request, missing):
-    """A style rule that gives all text one font, from a file."""
+    """Return a style rule that gives all text one font, from a file."""
     bundled = Path(matplotlib.get_data_path(), "fonts/ttf").iterdir()
     found = [path for path in (*bundled, *map(Path, findSystemFonts())) if path.name == FONTS[request.param]]
     if not found:

@@ -15,7 +15,7 @@ slow = pytest.mark.slow
 
 
 def expected(state):
-    """Inputs, outputs, and the outputs of one machine with all, in float64."""
+    """Return inputs, outputs, and the outputs of one machine with all, in float64."""
     shards = torch.tensor(state["values"], dtype=torch.float64).tensor_split(state["machines"])
     shards = [(shard + drift)[:, None] for shard, drift in zip(shards, state["drifts"], strict=False)]
     whole = torch.cat(shards)
@@ -60,7 +60,7 @@ def test_settings_outside_their_range(name, value):
 
 
 def read_off(figure, state):
-    """The drawing shows these traits' numbers."""
+    """Assert that the drawing shows these traits' numbers."""
     inputs, outputs, wanted = expected(state)
     shown = figure.locator("svg .sh-output[data-value]").evaluate_all("all => all.map(one => +one.dataset.value)")
     torch.testing.assert_close(torch.tensor(shown, dtype=torch.float64), outputs, rtol=0, atol=1e-10)

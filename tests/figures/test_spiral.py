@@ -16,7 +16,7 @@ slow = pytest.mark.slow
 
 
 def walk(start, rate, decay, mode, steps):
-    """Places of gradient descent, (steps + 1, 2), written without the figure's code: complex numbers."""
+    """Return the places of gradient descent, (steps + 1, 2), without the figure's code: by complex numbers."""
     w = complex(*start)
     places = [w]
     keep = 1 - rate * decay
@@ -33,7 +33,7 @@ def walk(start, rate, decay, mode, steps):
 
 
 def torch_walk(start, rate, decay, steps):
-    """The same by autograd and torch's SGD, with weight decay."""
+    """Return the same by autograd and torch's SGD, with weight decay."""
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=rate, weight_decay=decay)
     places = [w.detach().clone()]
@@ -94,7 +94,7 @@ def test_weights_shrink_but_never_through_the_origin():
 
 @pytest.fixture
 def computed(show):
-    """Calls an exported function of the drawing's module with each of several states."""
+    """Call an exported function of the drawing's module with each of several states."""
     [figure] = show(Spiral())
     module = "data:text/javascript;base64," + b64encode(str(Spiral()._esm).encode()).decode()
 
@@ -168,12 +168,12 @@ def test_a_growing_rate_turns_the_weights_as_decay_does(computed):
 
 
 def told(figure, name, place):
-    """A number of the readout."""
+    """Return a number of the readout."""
     return float(figure.locator(f"[data-name={name}]").nth(place).inner_text().replace("−", "-").rstrip("°"))
 
 
 def read_off(figure, state):
-    """The readout is that of the walk from this state."""
+    """Assert that the readout is that of the walk from this state."""
     places = walk(**state)
     for place, spot in ((0, places[0]), (1, places[-1])):
         angle = np.arctan2(spot[1], spot[0])

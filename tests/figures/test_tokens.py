@@ -43,7 +43,7 @@ def test_other_traits_refuse_and_keep_what_they_had(name, value):
 
 
 def edited(figure):
-    """What goes in after the change."""
+    """Return what goes in after the change."""
     x = torch.tensor(figure.values, dtype=torch.float64)
     x[:, figure.position] *= figure.factor
     x[figure.channel, figure.position] += figure.push
@@ -51,14 +51,14 @@ def edited(figure):
 
 
 def torch_says(figure, x):
-    """The outputs for a sequence of channels by positions, by torch's layer norm or ours."""
+    """Return the outputs for a sequence of channels by positions, by torch's layer norm or ours."""
     if figure.scheme == "token":
         return torch.nn.functional.layer_norm(x.T, x.shape[:1], eps=figure.eps).T
     return LayerNorm(len(x), eps=figure.eps, affine=False)(x[None])[0]
 
 
 def moved(figure):
-    """How many outputs move by what counts, by torch's numbers: of the chosen token, of others, of earlier ones."""
+    """Count the outputs that move, by torch's numbers: of the chosen token, of others, of earlier ones."""
     before = torch_says(figure, torch.tensor(figure.values, dtype=torch.float64))
     far = ((torch_says(figure, edited(figure)) - before).abs() >= 0.005).sum(0)
     own = int(far[figure.position])
@@ -102,17 +102,17 @@ def number(text):
 
 
 def told(figure, name):
-    """A number of the readout."""
+    """Return a number of the readout."""
     return number(figure.locator(f"[data-name={name}]").inner_text())
 
 
 def drawn(figure, kind):
-    """The numbers in a table's cells."""
+    """Return the numbers in a table's cells."""
     return [number(text) for text in figure.locator(f".tk-{kind} .tk-cell text").all_text_contents()]
 
 
 def marks(figure):
-    """Which cells are marked as moved."""
+    """Return which cells are marked as moved."""
     cells = figure.locator(".tk-out .tk-cell circle")
     return [cell.get_attribute("visibility") == "visible" for cell in cells.all()]
 

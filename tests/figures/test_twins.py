@@ -14,7 +14,7 @@ FULL = {"weight_decay": 0.005, "eps": 1e-4}  # what the promises of all figures 
 
 
 def torch_runs(state):
-    """Losses, outputs and length of the first layer's weights of both runs, in float64, with autograd."""
+    """Return losses, outputs and length of the first layer's weights of both runs, in float64, with autograd."""
     points, units = (torch.tensor(state[name], dtype=torch.float64) for name in ("points", "units"))
     x, y = points[:, :2], points[:, 2].long()
     trained = ["first"] + ["last"] * (not state["last_fixed"]) + ["gamma", "delta"] * (not state["affine_fixed"])

@@ -96,7 +96,7 @@ def evaluate(figure, function, *arguments):
 
 
 def states():
-    """Random ones, and special ones: v along the target, g below 0, a step of 0."""
+    """Yield random states, and special ones: v along the target, g below 0, a step of 0."""
     generator = torch.Generator().manual_seed(0)
     for learns in ("both", "v"):
         for _ in range(6):
@@ -139,7 +139,7 @@ def test_the_drawing_computes_what_torch_computes(show):
 
 
 def numbers(figure):
-    """What the figure says now: {name: number}."""
+    """Return what the figure says now: {name: number}."""
     cells = figure.locator("output[data-name]").evaluate_all(
         "cells => cells.map(cell => [cell.dataset.name, cell.textContent])"
     )
@@ -182,7 +182,7 @@ def test_a_length_that_has_run_away_takes_no_more_steps(show):
 
 
 def drawn(figure, name):
-    """The box of a part of the drawing, in pixels from the middle of the svg."""
+    """Return the box of a part of the drawing, in pixels from the middle of the svg."""
     box = figure.locator(f"[data-name={name}]").bounding_box()
     middle = figure.locator("svg").bounding_box()
     return [

@@ -21,12 +21,12 @@ slow = pytest.mark.slow
 
 
 def block(figure):
-    """The figure's values, float64."""
+    """Return the figure's values, float64."""
     return torch.tensor(figure.values, dtype=torch.float64)
 
 
 def mates(values, examples, channels, entry):
-    """Keys of the outputs of ``standardize`` that move when one entry does."""
+    """Return keys of the outputs of ``standardize`` that move when one entry does."""
     nudged = values.clone()
     nudged[tuple(entry)] += 0.7
     moved = standardize(nudged, examples, channels) - standardize(values, examples, channels)
@@ -34,7 +34,7 @@ def mates(values, examples, channels, entry):
 
 
 def every_entry(values):
-    """All places of a block."""
+    """Return all places of a block."""
     return [list(place) for place in product(*map(range, values.shape))]
 
 
@@ -83,7 +83,7 @@ def test_a_block_of_another_size_starts_with_batch_norm():
 
 @pytest.fixture
 def computed(show):
-    """Calls an exported function of the drawing's module with each of several lists of arguments."""
+    """Call an exported function of the drawing's module with each of several lists of arguments."""
     [figure] = show(WhoShares())
     module = "data:text/javascript;base64," + b64encode(str(WhoShares()._esm).encode()).decode()
 
@@ -128,7 +128,7 @@ def test_those_that_share_are_those_that_move_together_for_every_entry(examples,
 
 
 def drawn(figure, panel=0):
-    """Keys of the entries that a panel marks as sharing."""
+    """Return keys of the entries that a panel marks as sharing."""
     return set(
         figure.locator("svg > g")
         .nth(panel)
@@ -138,7 +138,7 @@ def drawn(figure, panel=0):
 
 
 def outputs(figure):
-    """What the right panel shows, in the order of the block."""
+    """Return what the right panel shows, in the order of the block."""
     texts = (
         figure.locator("svg > g")
         .nth(1)

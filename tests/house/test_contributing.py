@@ -46,7 +46,7 @@ pytestmark = pytest.mark.slow
 
 
 def contents(folder):
-    """The bytes of all files in a folder, by their paths in it."""
+    """Return the bytes of all files in a folder, by their paths in it."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
@@ -63,7 +63,7 @@ def run(clone, *command):
 
 @pytest.fixture(scope="module")
 def clone(checkout, tmp_path_factory):
-    """A clone with the toy chapter, before any command."""
+    """Return a clone with the toy chapter, before any command."""
     clone = tmp_path_factory.mktemp("toy") / "clone"
     shutil.copytree(checkout, clone)
     shutil.copytree(TOY, clone, dirs_exist_ok=True)
@@ -78,7 +78,7 @@ def clone(checkout, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(clone):
-    """The clone after what ``make notebooks`` does, for the toy's two notebooks."""
+    """Return the clone after what ``make notebooks`` does, for the toy's two notebooks."""
     texts = [name.replace(".ipynb", ".md") for name in NOTEBOOKS]
     run(clone, "python", "-m", "jupytext", "--quiet", "--sync", *texts)
     run(clone, "python", "book/tools/execute.py", "--limit", "30", *NOTEBOOKS)
@@ -107,7 +107,7 @@ def test_the_guide_names_what_is_edited_and_what_is_new(made, checkout):
 
 
 def plan(folder, *told):
-    """What ``make notebooks`` would do in a folder whose environment is installed."""
+    """Return what ``make notebooks`` would do in a folder whose environment is installed."""
     command = ["make", "--no-print-directory", "-n", "-o", ".venv/test.stamp", "notebooks", *told]
     environment = {**os.environ, "MAKEFLAGS": ""}
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout

@@ -39,7 +39,7 @@ PLATFORMS = {
 
 
 def requirements(name):
-    """What a package asks for: ours as pyproject.toml says, others as installed; nothing if it is not here."""
+    """Return what a package asks for: ours as pyproject.toml says, others as installed; nothing if it is not here."""
     if name == OWN:
         extras = PROJECT["optional-dependencies"].items()
         optional = [
@@ -53,7 +53,7 @@ def requirements(name):
 
 
 def closure(extra, environment):
-    """Names of all packages that installing our ``extra`` brings, in an environment."""
+    """Return names of all packages that installing our ``extra`` brings, in an environment."""
     wanted, found = [(OWN, {"", extra})], {}
     while wanted:
         name, extras = wanted.pop()
@@ -67,7 +67,7 @@ def closure(extra, environment):
 
 
 def pip_section():
-    """The lines that environment.yml hands to pip."""
+    """Return the lines that environment.yml hands to pip."""
     parts = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     return next(part["pip"] for part in parts if isinstance(part, dict))
 
@@ -129,7 +129,7 @@ def test_pip_section_of_environment_file_installs(checkout, tmp_path):
 
 
 def make_lab(checkout, python, path=os.environ["PATH"]):
-    """The set-up of ``make lab`` with another Python; it must fail."""
+    """Set up with another Python as ``make lab`` does; it must fail."""
     environment = {**os.environ, "PATH": path, "MAKEFLAGS": ""}
     result = subprocess.run(
         ["make", "lab", f"PYTHON={python}"], cwd=checkout, env=environment, capture_output=True, text=True
@@ -140,7 +140,7 @@ def make_lab(checkout, python, path=os.environ["PATH"]):
 
 
 def fake_python(tmp_path, script):
-    """An executable that answers for Python."""
+    """Make an executable that answers for Python."""
     fake = tmp_path / "python"
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)

@@ -88,7 +88,7 @@ def test_every_public_name_is_in_its_room_and_nothing_else_is_loaded_for_it():
 
 
 def imported(module):
-    """First parts of the names that a module imports."""
+    """Yield the first parts of the names that a module imports."""
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)

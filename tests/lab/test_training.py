@@ -32,7 +32,7 @@ def double(build):
 
 
 def alone(build, data, learning_rate, steps, batch_size, seed):
-    """One seed, trained with a plain loop: losses and network."""
+    """Train one seed with a plain loop; return losses and network."""
     torch.manual_seed(seed)
     network = build()
     optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=0.9)
@@ -63,7 +63,7 @@ def test_seeds_trained_together_are_seeds_trained_alone(data, norm):
 
 
 def permuted(data, seed):
-    """The same examples, split in another way."""
+    """Return the same examples, split in another way."""
     order = torch.randperm(90, generator=torch.Generator().manual_seed(seed))
     x, y = torch.cat([data.x, data.x_test])[order], torch.cat([data.y, data.y_test])[order]
     return Dataset("split", x[:60], y[:60], x[60:], y[60:])
@@ -138,7 +138,7 @@ def test_every_epoch_uses_each_example_once():
 
 def test_a_seed_that_diverges_is_named_and_not_averaged_in(data):
     class Fragile(nn.Linear):
-        """Infinite from the third forward pass on, in the networks drawn with a negative first weight."""
+        """Network that is infinite from the third forward pass on, where it was drawn with a negative first weight."""
 
         def __init__(self):
             super().__init__(6, 3)

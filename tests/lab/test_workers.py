@@ -55,29 +55,29 @@ ENDLESS = "\nwith joined():\n    train(lambda: None, steps=10**9)\n    leave()\n
 
 
 def program(folder, body):
-    """A program's file."""
+    """Write a program, and return its path."""
     path = folder / "program.py"
     path.write_text(START + textwrap.dedent(body))
     return str(path)
 
 
 def alive(folder):
-    """Process ids, left by the workers in ``folder``, that still run."""
+    """Return process ids, left by the workers in ``folder``, that still run."""
     return [path.read_text() for path in folder.glob("*.pid") if running(int(path.read_text()))]
 
 
 def all_there(folder, ranks, what):
-    """Whether each worker has left its file of this kind."""
+    """Return whether each worker has left its file of this kind."""
     return all((folder / f"{rank}.{what}").exists() for rank in range(ranks))
 
 
 def since(path):
-    """Seconds since a file was written."""
+    """Return seconds since a file was written."""
     return time.time() - path.stat().st_mtime
 
 
 def running(pid):
-    """Whether a process is there and not merely unburied."""
+    """Return whether a process still runs: one that has ended and waits to be reaped does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -181,7 +181,7 @@ class Clock:
         self.happened, self.leapt, self.looks = happened, None, 0
 
     def monotonic(self):
-        """Seconds, an hour more after the leap."""
+        """Return seconds, an hour more after the leap."""
         now = time.monotonic()
         if self.leapt is None and self.happened():
             self.leapt = now
@@ -336,7 +336,7 @@ def test_torchruns_python_api_ends_all_when_a_worker_is_killed(tmp_path, soon):
 
 
 def free_address():
-    """Where two hosts, both this one, can meet."""
+    """Return an address and a port where two hosts, both this one, can meet."""
     import socket
 
     with socket.socket() as place:
@@ -345,7 +345,7 @@ def free_address():
 
 
 def same(one, other):
-    """Both results hold the same numbers, to the last bit."""
+    """Assert that both results hold the same numbers, to the last bit."""
     if isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one:

@@ -59,7 +59,7 @@ def same_state(*layers, seed=0):
 
 
 def step(layer, x):
-    """Output and gradients, for the same cotangent whichever layer it is."""
+    """Return output and gradients, for the same cotangent whichever layer it is."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     y = layer(x)
     cotangent = draw(*x.shape, seed=9).bfloat16().to(y.dtype)  # bfloat16 numbers this size are exact in every dtype
@@ -75,7 +75,7 @@ def double(values):
 
 
 def with_oracle(ours, theirs, dtype):
-    """Ours in ``dtype`` and theirs in float64, with the same scale and offset."""
+    """Return ours in ``dtype`` and theirs in float64, with the same scale and offset."""
     same_state(ours.to(dtype))
     theirs.double().load_state_dict(ours.state_dict())
     return ours, theirs

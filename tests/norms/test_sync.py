@@ -10,7 +10,7 @@ from torch import nn
 from companion.lab import mlp
 from companion.lab.workers import run_workers
 from companion.norms import BatchNorm, GhostBatchNorm, LayerNorm, SyncBatchNorm, convert_sync_batch_norm
-from companion.studies import sync_gradients as sync_worker
+from companion.studies import sync_gradients
 from companion.studies.sync_gradients import norm_layer, side_by_side
 
 torch.set_num_threads(1)
@@ -113,7 +113,7 @@ SPLITS = ["32", "16,16", "20,12", "11,11,10", "8,8,8,8", "20,6,4,2"]
 
 @cache
 def gradients(workers):
-    """What each of so many workers finds, for every split into as many shares: they are started once."""
+    """Start workers once, and return what each of so many finds, for every split into as many shares."""
     splits = [split for split in SPLITS if split.count(",") + 1 == workers]
     settings = ["--seeds", "100", "--shards", *splits, "--examples", "--steps", "0"]
     return run_workers("companion.studies.sync_gradients", workers, settings)
@@ -122,8 +122,8 @@ def gradients(workers):
 @slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_to_four_workers_find_the_gradient_of_one_process(split):
-    x, y = sync_worker.drifting_batch(100)
-    model = sync_worker.network(100, nn.BatchNorm1d)
+    x, y = sync_gradients.drifting_batch(100)
+    model = sync_gradients.network(100, nn.BatchNorm1d)
     nn.functional.cross_entropy(model(x), y).backward()
     expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     for found in gradients(split.count(",") + 1):
@@ -264,14 +264,14 @@ CLOSE = {
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """What three workers found."""
+    """Return what three workers found."""
     path = tmp_path_factory.mktemp("workers") / "program.py"
     path.write_text(PROGRAM)
     return run_workers(str(path), 3)
 
 
 def whole(layer, x, weights):
-    """Output and gradients of torch's batch norm in one process."""
+    """Return output and gradients of torch's batch norm in one process."""
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     y = layer(x)
     (y * weights).sum().backward()

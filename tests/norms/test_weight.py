@@ -43,7 +43,7 @@ def draw(*shape, dtype=torch.float64, seed=0):
 
 
 def make(kind, dtype=torch.float64, seed=0, **kwargs):
-    """A layer with drawn weights, and an input."""
+    """Make a layer with drawn weights, and an input."""
     build, shape = LAYERS[kind]
     layer = build(**kwargs).to(dtype)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def make(kind, dtype=torch.float64, seed=0, **kwargs):
 
 
 def split(model, dim=0):
-    """Weight norm on all that it is made for."""
+    """Put weight norm on all that it is made for."""
     for layer in list(model.modules()):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             weight_norm(layer, dim=dim)
@@ -65,20 +65,20 @@ def g_and_v(layer):
 
 
 def step(layer, x):
-    """Output and gradients, for the same cotangent whichever layer it is."""
+    """Return output and gradients, for the same cotangent whichever layer it is."""
     x = x.clone().requires_grad_()
     y = layer(x)
     return y, *torch.autograd.grad(y, [x, *layer.parameters()], draw(*y.shape, dtype=y.dtype, seed=9))
 
 
 def mean_and_variance(out, channel=1):
-    """Largest departures from mean 0 and variance 1 over all but the channels."""
+    """Return the largest departures from mean 0 and variance 1 over all but the channels."""
     flat = out.detach().movedim(channel, 0).flatten(1)
     return flat.mean(1).abs().max().item(), (flat.var(1, correction=0) - 1).abs().max().item()
 
 
 def seen(model, x):
-    """What each layer with weight norm, or mean-only batch norm, puts out: {name: output}."""
+    """Return what each layer with weight norm, or mean-only batch norm, puts out: {name: output}."""
     outputs, hooks = {}, []
     for name, layer in model.named_modules():
         if isinstance(layer, MeanOnlyBatchNorm) or parametrize.is_parametrized(layer):
@@ -342,7 +342,7 @@ def test_its_mean_is_taken_in_float32(dtype):
 
 
 def network(norm=None, dtype=torch.float64):
-    """Seven layers, as in the chapter, and a batch."""
+    """Return seven layers, as in the chapter, and a batch."""
     sizes = [6] + [12] * 6
     layers = []
     with torch.random.fork_rng():
@@ -562,7 +562,7 @@ def test_mean_only_batch_norm_evaluates_a_batch_of_one():
 
 
 class Twice(nn.Module):
-    """Uses one layer twice."""
+    """A network that uses one layer twice."""
 
     def __init__(self):
         super().__init__()
@@ -573,7 +573,7 @@ class Twice(nn.Module):
 
 
 class Never(nn.Module):
-    """Has a layer that it does not use."""
+    """A network with a layer that it does not use."""
 
     def __init__(self):
         super().__init__()
@@ -590,7 +590,7 @@ def tied():
 
 
 def dead():
-    """A unit that no example gets through."""
+    """Return a unit that no example gets through."""
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
     nn.init.constant_(model[0].bias, -1e3)
     return nn.Sequential(model[0], model[1], weight_norm(model[2]))

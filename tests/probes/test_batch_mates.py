@@ -150,7 +150,7 @@ def test_nan():
         excess_loss(lambda f: f.sum(), layer, torch.full((9, 3), torch.nan), torch.ones(1, 3), 4)
 
     class Nothing(nn.Module):
-        """Puts out no tensor."""
+        """A model that puts out no tensor."""
 
         def forward(self, x):
             return None

@@ -13,7 +13,7 @@ from companion.probes.borrowing import borrowed
 
 
 class ResidualBlock(nn.Module):
-    """What a residual network repeats, with an in-place ReLU and dropout."""
+    """Block of a residual network, with an in-place ReLU and dropout."""
 
     def __init__(self, channels):
         super().__init__()
@@ -106,7 +106,7 @@ MODELS = {"ResNet": (ResNet, (8, 1, 5, 5)), "transformer": (Transformer, (8, 4, 
 
 
 def make(kind):
-    """A model in training mode, inputs and labels."""
+    """Make a model in training mode, inputs and labels."""
     torch.manual_seed(0)
     build, shape = MODELS[kind]
     model = build()
@@ -114,7 +114,7 @@ def make(kind):
 
 
 def probes(model, x, y, between=lambda: None):
-    """Every probe, with a look at all that it calls; ``between`` runs in each loss."""
+    """Return every probe, with a look at all that it calls; ``between`` runs in each loss."""
 
     def loss():
         between()
@@ -142,7 +142,7 @@ def bits(tensor):
 
 
 def traces(model):
-    """All that a probe could have changed, bit for bit, and which objects they are."""
+    """Return all that a probe could have changed, bit for bit, and which objects they are."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {
         "tensors": [(name, id(t), bits(t), t.requires_grad, t._version) for name, t in tensors],
@@ -159,7 +159,7 @@ def traces(model):
 
 
 def without_versions(before):
-    """In-place changes that the model itself makes count up a buffer's version: no value, and no way back."""
+    """Leave out the tensors' versions: in-place changes of the model's own raise them, and nothing can lower them."""
     return {**before, "tensors": [row[:-1] for row in before["tensors"]]}
 
 
@@ -224,7 +224,7 @@ def test_they_come_back_when_the_model_raises(name, where, calls, kind):
 @pytest.mark.parametrize("name", ["signal_propagation", "loss_along", "gradient_shift"])
 def test_they_come_back_when_the_gradient_raises(name):
     class Failing(torch.autograd.Function):
-        """Fails on the way back."""
+        """Operation that fails on the way back."""
 
         @staticmethod
         def forward(ctx, x):

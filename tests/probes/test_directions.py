@@ -17,7 +17,7 @@ def seeded():
 
 
 def network():
-    """One hidden layer before batch norm, no parameter 0 or 1."""
+    """Return one hidden layer before batch norm, no parameter 0 or 1."""
     model = nn.Sequential(nn.Linear(5, 8, bias=False), BatchNorm(8, eps=0), nn.ReLU(), nn.Linear(8, 4)).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -26,7 +26,7 @@ def network():
 
 
 def loss_of(model):
-    """The mean cross-entropy on made-up data."""
+    """Return the mean cross-entropy on made-up data."""
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(16, 5, generator=generator, dtype=torch.float64)
     return cross_entropy(model(x), torch.arange(16) % 4)

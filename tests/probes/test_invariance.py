@@ -65,7 +65,7 @@ class Transformer(nn.Module):
 
 
 def disturbed(model, dtype=torch.float64):
-    """The model, no parameter of which is 0 or 1 any more."""
+    """Return the model with no parameter left at 0 or 1."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -74,7 +74,7 @@ def disturbed(model, dtype=torch.float64):
 
 
 def loss_of(model, *shape, dtype=torch.float64):
-    """The mean cross-entropy of a model on made-up data."""
+    """Return the mean cross-entropy of a model on made-up data."""
     generator = torch.Generator().manual_seed(2)
     x, y = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype), torch.arange(shape[0]) % 4
     return lambda: cross_entropy(model(x), y)
@@ -143,7 +143,7 @@ def test_no_weight_of_a_transformer_is_invariant_alone(pre, dtype):
 
 
 def writers(model, last=("attention.out_proj", "down")):
-    """All that adds to the stream of a transformer: the embedding, and the last layer of each branch."""
+    """Return all that adds to the stream of a transformer: the embedding, and the last layer of each branch."""
     return [p for name, p in model.named_parameters() if name.startswith("embedding") or any(x in name for x in last)]
 
 
@@ -232,7 +232,7 @@ def test_default_tolerance_leaves_room_for_the_rounding_of_each_dtype(dtype):
 
 
 def traces(model):
-    """All that a probe could have changed, bit for bit."""
+    """Return all that a probe could have changed, bit for bit."""
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     return state, torch.get_rng_state()
 

@@ -101,12 +101,12 @@ def network(eps=0.0):
 
 
 def make(model, **settings):
-    """SGD for the invariant weights; the last layer stays."""
+    """Make SGD for the invariant weights; the last layer stays."""
     return torch.optim.SGD([model[0].weight, model[3].weight], **settings)
 
 
 def train(model, optimizer, steps, scheduler=None):
-    """Logits after each step."""
+    """Train, and return the logits after each step."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(steps, 20, 6, generator=generator, dtype=torch.float64)
     y = torch.randint(4, (steps, 20), generator=generator)

@@ -29,7 +29,7 @@ def some(*shape, seed=0):
 
 
 def squared_gaps(y, mean, std):
-    """The integral that defines CRPS, piece by piece around the mean and up to the target from either side."""
+    """Return the integral that defines CRPS, part by part around the mean and up to the target from either side."""
     predicted, far = stats.norm(mean, std), 40 * std + abs(y - mean)
     places = [mean + std * step for step in (-40, -8, -3, 0, 3, 8, 40)]
     total = 0.0

@@ -34,7 +34,7 @@ def residual(weights):
 
 
 def steps(values):
-    """What a number is multiplied by from block to block."""
+    """Return what a number is multiplied by from block to block."""
     return values[1:] / values[:-1]
 
 
@@ -79,7 +79,7 @@ def test_random_branches_double_both_in_the_mean_over_initializations():
 
 
 def by_hand(h):
-    """Second moment, variance across neurons and across the batch, one number at a time."""
+    """Return second moment, variance across neurons and across the batch, one number at a time."""
     rows = [[value for value in row.flatten().tolist()] for row in h]
 
     def variance(values):

@@ -24,7 +24,7 @@ BARS = {torch.float32: 1e-6, torch.float64: 1e-12}  # of the largest output
 
 
 class Branches(nn.Module):
-    """Residual, nested, with one batch norm that serves twice, and a reshape by the number of examples."""
+    """A residual, nested network with one batch norm that serves twice, and a reshape by the number of examples."""
 
     def __init__(self, norm=nn.BatchNorm2d):
         super().__init__()
@@ -146,7 +146,7 @@ def batch_norms(model):
 
 
 def made(case="1-d, tables", dtype=torch.float64, examples=40, queries=11):
-    """A network that looks trained, its training inputs and some queries."""
+    """Return a network that looks trained, its training inputs and some queries."""
     make, shape = CASES[case]
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -171,7 +171,7 @@ def plain_loop(model, data, x, count=T):
 
 @torch.no_grad()
 def careful_loop(model, data, x, count=T):
-    """A loop for layers that are called twice, too: hooks note each call's statistics, and put them in place."""
+    """Loop over layers that may be called twice: hooks note each call's statistics, and put them in place."""
     model, outputs, calls = copy.deepcopy(model).eval(), [], []
 
     def note(layer, args):
@@ -419,7 +419,7 @@ def test_a_process_grows_by_no_more_than_a_chunk_and_what_is_kept():
 
 
 def everything(model):
-    """All that a model is: values, versions, modes, hooks and other attributes, in their order."""
+    """Return all that a model is: values, versions, modes, hooks and other attributes, in their order."""
     parts = []
     for name, module in model.named_modules():
         attributes = {key: value for key, value in vars(module).items() if key not in ("_parameters", "_buffers")}
@@ -431,7 +431,7 @@ def everything(model):
 
 
 def hooked(case):
-    """A model in a mixture of modes, with hooks of the user's own, in the middle of training."""
+    """Return a model in a mixture of modes, with hooks of the user's own, in the middle of training."""
     model, data, x = made(case)
     model.train()
     next(model.children(), model).eval()
@@ -548,7 +548,7 @@ def test_a_class_without_probability_has_no_entropy():
 
 
 class Answers(nn.Module):
-    """Calls batch norm as often as it is told, and answers as it is told."""
+    """Network that calls batch norm as often as it is told, and answers as it is told."""
 
     def __init__(self, answer=lambda y: y, times=lambda x: 1):
         super().__init__()
@@ -639,7 +639,7 @@ def test_outputs_must_suit_the_question():
 
 
 def ratio(rows, queries, features, repeats=9):
-    """CPU seconds of ours over those of a plain loop, drawing included: the median of pairs."""
+    """Return CPU seconds of ours over those of a plain loop, drawing included: the median of pairs."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(features, 50),

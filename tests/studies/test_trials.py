@@ -45,7 +45,7 @@ def trials():
 
 
 def trained_alone(x, y, seed, epochs=3, batch_size=16):
-    """One network in a plain loop."""
+    """Train one network in a plain loop."""
     torch.manual_seed(seed)
     network = mlp(x.shape[1], 1, width=8, depth=2, norm=nn.BatchNorm1d)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
@@ -62,7 +62,7 @@ def trained_alone(x, y, seed, epochs=3, batch_size=16):
 
 @torch.no_grad()
 def passes(network, data, x, seed, batch_size=16, num_samples=20):
-    """Monte Carlo batch norm in a plain loop: ``(T, N)``."""
+    """Return Monte Carlo batch norm by a plain loop: ``(T, N)``."""
     generator = torch.Generator().manual_seed(seed)
     batches = [torch.randperm(len(data), generator=generator)[:batch_size] for _ in range(num_samples)]
     layers = [layer for layer in network if isinstance(layer, nn.BatchNorm1d)]
@@ -190,7 +190,7 @@ def test_a_column_that_never_varies_does_no_harm():
 
 
 def fake(**scores):
-    """Trials with these scores, and nothing else of interest."""
+    """Return trials with these scores, and nothing else of interest."""
     splits = len(next(iter(scores.values())))
     names = (
         "crps",
@@ -255,7 +255,7 @@ def test_what_can_not_be_run_is_said(change, error, message):
 
 @pytest.fixture
 def uci(monkeypatch):
-    """Two tables under real names, with networks that train in a blink."""
+    """Return two tables under real names, with networks that train in a blink."""
     monkeypatch.setattr(uci_trials, "load_uci", lambda name: replace(table(), name=name))
     quick = {key: QUICK[key] for key in ("width", "num_samples")}
     monkeypatch.setattr(uci_trials, "run_trials", partial(run_trials, **quick))

@@ -36,7 +36,7 @@ def rows(table, separator=" "):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Gives what ``answers`` says: bytes, or a function that misbehaves."""
+    """Server that gives what ``answers`` says: bytes, or a function that misbehaves."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -60,7 +60,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine, with ``answers`` by path and a list of paths ``asked``."""
+    """Serve ``answers`` by path on this machine, and note the paths ``asked``."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
@@ -75,7 +75,7 @@ def server(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch, tmp_path):
-    """No folder, an empty cache, and no address outside this machine."""
+    """Leave no folder, an empty cache, and no address outside this machine."""
     monkeypatch.delenv("COMPANION_DATA", raising=False)
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(uci, "STANDARD", "http://127.0.0.1:9/{}")
@@ -84,7 +84,7 @@ def nowhere(monkeypatch, tmp_path):
 
 @pytest.fixture
 def small(monkeypatch, server):
-    """A table of that name that the server should have at ``/small`` and, as the standard copy, at ``/Small``."""
+    """Name a table that the server should have at ``/small`` and, as the standard copy, at ``/Small``."""
     source = uci.Source(
         "Small",
         ((f"{server.url}/small", None),),
@@ -315,13 +315,13 @@ def test_an_interrupted_write_leaves_nothing(small, server, tmp_path, monkeypatc
 
 @pytest.fixture
 def folder(small, tmp_path):
-    """A folder with the table in the layout of the standard splits."""
+    """Return a folder with the table in the layout of the standard splits."""
     inside = tmp_path / "data" / "Small"
     inside.mkdir(parents=True)
     (inside / "data.txt").write_text(TEXT)
-    for number, split in enumerate(standard_splits(40, 3)):
+    for index, split in enumerate(standard_splits(40, 3)):
         for part, listed in zip(("train", "test"), split, strict=True):
-            np.savetxt(inside / f"index_{part}_{number}.txt", listed, fmt="%d")
+            np.savetxt(inside / f"index_{part}_{index}.txt", listed, fmt="%d")
     return tmp_path / "data"
 
 

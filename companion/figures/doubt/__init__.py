@@ -25,7 +25,7 @@ def _standardized(h: np.ndarray) -> np.ndarray:
 
 
 def _example(name: str, noise: float) -> dict:
-    """A case whose last layer is fitted to 60 noisy points of a wave, on top of two layers of random weights."""
+    """Make a case: its last layer is fitted to 60 noisy points of a wave, on top of two layers of random weights."""
     draw = np.random.RandomState(0)  # the generator that numpy promised never to change
     x = draw.uniform(0.5, 2.0, 90) * np.where(np.arange(90) % 2, 1, -1)
     y = np.sin(2 * x) + noise * draw.normal(size=90)

@@ -9,7 +9,7 @@ from companion.figures.base import Checked, InteractiveFigure, array, descriptio
 
 
 def _start() -> tuple[np.ndarray, np.ndarray]:
-    """Thirty points of three classes around the origin, and eight hidden units, all with two decimals."""
+    """Draw thirty points of three classes around the origin, and eight hidden units, all with two decimals."""
     draw = np.random.RandomState(2)  # the generator that numpy promised never to change
     classes = np.repeat(np.arange(3), 10)
     angle, radius = 2 * np.pi / 3 * classes + draw.normal(0, 0.55, 30), draw.uniform(0.4, 1.6, 30)

@@ -29,7 +29,7 @@ def _entry(entry) -> list[int]:
 
 
 def _made_up() -> list[list[list[float]]]:
-    """Six examples, six channels, four positions: each example has a contrast of its own, each channel an offset."""
+    """Make six examples, six channels, four positions: contrasts differ by example, offsets by channel."""
     draw = random.Random(11).random
     gains, offsets = [0.4 + 1.2 * draw() for _ in range(6)], [3 * draw() - 1.5 for _ in range(6)]
     return [
@@ -88,7 +88,7 @@ class WhoShares(InteractiveFigure):
 
     @traitlets.validate("values", "examples", "channels", "chosen")
     def _fits(self, proposal):
-        """The proposed value, if the block can be cut as asked and has the chosen entry."""
+        """Return the proposed value, if the block can be cut as asked and has the chosen entry."""
         state = {name: getattr(self, name) for name in ("values", "examples", "channels", "chosen")}
         state[proposal["trait"].name] = proposal["value"]
         block = state["values"]

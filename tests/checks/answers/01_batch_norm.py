@@ -56,7 +56,7 @@ def counted(momentum, within):
 
 
 class Buggy(CompactBatchNorm):
-    """Both bugs of the task."""
+    """A layer with both bugs of the task."""
 
     running_correction = 0
 

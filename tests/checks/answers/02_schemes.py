@@ -8,7 +8,7 @@ import companion
 
 
 def by_masks(h, sets, eps=1e-5):
-    """One-hot membership, and no loop."""
+    """Standardize by one-hot membership, without a loop."""
     names = torch.tensor(sets)
     one_hot = (names[:, None] == names.unique()).to(h.dtype)  # (C, sets)
     count = one_hot.sum(0) * h.shape[2]
@@ -23,7 +23,7 @@ def by_masks(h, sets, eps=1e-5):
 def by_layer_norm(h, sets, eps=1e-5):
     out = torch.zeros_like(h)
     for name in sets:
-        chosen = torch.tensor([number == name for number in sets])
+        chosen = torch.tensor([other == name for other in sets])
         part = h[:, chosen]
         out[:, chosen] = functional.layer_norm(part, part.shape[1:], eps=eps)
     return out
@@ -60,7 +60,7 @@ def neighbours(h, sets, eps=1e-5):
 
 
 def measured(first, second):
-    """No prediction: a block that both norms fit."""
+    """Measure, on a block that both norms fit, instead of predicting."""
     size = (first[0] * second[0], first[1] * second[1])
     h = torch.randn(*size, 4, dtype=torch.float64)
     once = companion.standardize(h, *first, eps=0.0)
@@ -77,7 +77,7 @@ def size_fits(first, second):
 
 
 def each_axis(y):
-    """The two numbers one after the other, with all of the other axis."""
+    """Find the two numbers one after the other, with all of the other axis."""
     N, C = y.shape[:2]
 
     def still(examples, channels):
@@ -89,7 +89,7 @@ def each_axis(y):
 
 
 def by_moments(y, variance=True, largest=False):
-    """The smallest groups with mean 0 and variance 1."""
+    """Find the smallest groups with mean 0 and variance 1."""
     N, C, _ = y.shape
     found = []
     for e in [e for e in range(1, N + 1) if N % e == 0]:
@@ -103,7 +103,7 @@ def by_moments(y, variance=True, largest=False):
 
 
 class Written(nn.Module):
-    """From the package's parts."""
+    """A layer from the package's parts."""
 
     def __init__(self, num_channels, examples, channels, eps=1e-5):
         super().__init__()
@@ -117,7 +117,7 @@ class Written(nn.Module):
 
 
 class Loops(Written):
-    """Group by group."""
+    """A layer that goes group by group."""
 
     def forward(self, h):
         (e, c, eps), out = self.share, torch.empty_like(h)
@@ -129,7 +129,7 @@ class Loops(Written):
 
 
 class Cut(Written):
-    """With the bugs that are asked for."""
+    """A layer with the bugs that are asked for."""
 
     neighbours, early, offset = True, False, True
 

@@ -18,8 +18,8 @@ def standardized(x, eps):
 def by_sizes(x, g, eps=1e-5):
     small, larger = divmod(len(x), len(x) // g)
     out, start = torch.empty_like(x), 0
-    for number in range(len(x) // g):
-        end = start + small + (number < larger)
+    for index in range(len(x) // g):
+        end = start + small + (index < larger)
         out[start:end] = standardized(x[start:end], eps)
         start = end
     return out
@@ -64,7 +64,7 @@ def by_unbiased_variance(h, g):
 
 
 class Torch(nn.Module):
-    """The layer in pieces."""
+    """The layer in parts that can be replaced."""
 
     once = evaluate_ghosts = strict = None
 

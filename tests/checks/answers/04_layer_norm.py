@@ -30,7 +30,7 @@ def by_group_norm(h, lengths, eps=1e-5):
 
 
 def masked_wrong(keep=True, values=None, var=None, axes=(1, 2)):
-    """The fast way with a piece of it wrong."""
+    """Normalize the fast way, with a part of it wrong."""
 
     def masked_layer_norm(h, lengths, eps=1e-5):
         mask = mask_of(h, lengths)
@@ -108,7 +108,7 @@ def around_earlier_means(h, eps=1e-5):
 
 
 class Block(nn.Module):
-    """The repaired block, in pieces."""
+    """The repaired block, in parts that can be replaced."""
 
     padding = (2, 0)
 

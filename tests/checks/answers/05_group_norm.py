@@ -44,7 +44,7 @@ def last(split, axes, eps_inside=True, correction=0):
 
 
 def loudness(divisor):
-    """A prediction from what the loudness of a group is divided by: a function of times and the group's size."""
+    """Return a prediction from the divisor of a group's loudness: a function of times and the group's size."""
 
     def loudness_after(channels, num_groups, times):
         by = divisor(times, channels // num_groups)

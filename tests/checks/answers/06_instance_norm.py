@@ -44,7 +44,7 @@ def by_halving(share, eps):
 
 
 def follow(relu_drops_offsets=True, layer_hands_constants_on=True):
-    """An answer that keeps what a changed signal is of the unchanged one: a gain, and an offset."""
+    """Return an answer that keeps what a changed signal is of the unchanged one: a gain, and an offset."""
 
     def forgets(layers, change):
         state = {"gain"} if change == "gain" else {"offset", "common"}
@@ -103,7 +103,7 @@ def no_bias_before(layers, change):
 
 
 class Layer(nn.Module):
-    """The repaired layer, in pieces that can be broken again."""
+    """The repaired layer, in parts that can be broken again."""
 
     axes = staticmethod(lambda x: tuple(range(2, x.dim())))
     correction = 0

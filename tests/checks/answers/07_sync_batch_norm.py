@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 
 def merge_two_at_a_time(counts, means, variances):
-    """Chan's update: one machine after the other."""
+    """Merge one machine after the other, by Chan's update."""
     n, mean, squares = 0, torch.zeros_like(means[0]), torch.zeros_like(means[0])
     for k, m, s2 in zip(counts, means, variances, strict=True):
         if k == 0:
@@ -23,7 +23,7 @@ def merge_without_nan(counts, means, variances):
 
 
 def merge(mean_weighed=True, within_weighed=True, between=True, nan=False):
-    """A way to merge that may leave something out."""
+    """Return a way to merge that may leave something out."""
 
     def merged(counts, means, variances):
         keep = counts >= 0 if nan else counts > 0
@@ -65,12 +65,12 @@ def gap_by_trying(distance, spread, counts):
 
 
 def gap(between):
-    """A prediction from the variance that is added to that within a machine."""
+    """Return a prediction from the variance that is added to that within a machine."""
     return lambda distance, spread, counts: distance / (spread**2 + between(distance, *counts)) ** 0.5
 
 
 def normalize_by_chan(x, eps=1e-5):
-    """The count first, by itself, then sums and squares: three rounds, and no more numbers."""
+    """Send the count first, by itself, then sums and squares: three rounds, and no more numbers."""
     n = yield torch.tensor([float(x[:, 0].numel())])
     mean = (yield x.sum(dim=2).sum(dim=0)) / n
     centred = x - mean.reshape(1, -1, 1)
@@ -99,7 +99,7 @@ def normalize_by_averages(x, eps=1e-5):
 
 
 def normalize(positions=True, own_mean=False, own_squares=False, own_count=False, by_position=False, skip=False):
-    """Two rounds, with something wrong."""
+    """Normalize in two rounds, with something wrong."""
 
     def worker(x, eps=1e-5):
         if skip and len(x) == 0:
@@ -142,7 +142,7 @@ def normalize_by_means(x, eps=1e-5):
 
 
 def backward_by_the_book(grad_y, x, gamma, mean, var, count, eps):
-    """Through the gradients of mean and variance, as the chapter writes it."""
+    """Go back through the gradients of mean and variance, as the chapter writes it."""
     s = (var + eps) ** 0.5
     g = grad_y * gamma
     by_mean, by_var = -(g / s).sum(0), -(g * (x - mean)).sum(0) / (2 * s**3)
@@ -152,7 +152,7 @@ def backward_by_the_book(grad_y, x, gamma, mean, var, count, eps):
 
 
 def backward_in_equal_parts(grad_y, x, gamma, mean, var, count, eps):
-    """Each worker returns the same part of the parameters' gradients."""
+    """Return from each worker the same part of the parameters' gradients."""
     hat = (x - mean) / (var + eps).sqrt()
     workers = yield torch.ones(1)
     total = yield torch.cat([grad_y.sum(0), (grad_y * hat).sum(0)])
@@ -162,7 +162,7 @@ def backward_in_equal_parts(grad_y, x, gamma, mean, var, count, eps):
 
 
 def backward(travels=True, by="count", of="own", paths=True, scaled=True):
-    """A worker that may be wrong in one thing."""
+    """Go back as a worker that may be wrong in one thing."""
 
     def worker(grad_y, x, gamma, mean, var, count, eps):
         std = (var + eps).sqrt()

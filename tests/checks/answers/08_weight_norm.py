@@ -60,7 +60,7 @@ def by_the_package(layers, batch):
 
 
 def by_the_outputs(layers, batch, deviation=lambda t: t.var((0, 2), correction=0).sqrt(), offset=None, stale=False):
-    """Sets g to 1 and the offset to 0 first, and looks at what comes out."""
+    """Set g to 1 and the offset to 0 first, and look at what comes out."""
     for layer in layers:
         g = layer.parametrizations.weight.original0
         before = layer(batch).detach()

@@ -34,7 +34,7 @@ def turns(before=lambda p: (2 * p) ** 0.5, at_once=lambda f: f, later=lambda f: 
 
 
 def with_weights(u, rate, gradient, decay):
-    """Weights whose learning rate is 1, trained by one step."""
+    """Train weights whose learning rate is 1 by one step."""
     length = rate**-0.5
     w = length[:, None] * u
     w = w - decay * w - gradient / length[:, None]
@@ -57,7 +57,7 @@ def step_with(keep=True, direction=lambda moved, grown: moved / grown, new=lambd
 
 @torch.no_grad()
 def from_the_end(model):
-    """With new tensors in place of changed ones."""
+    """Put new tensors in the place of changed ones."""
     norms = [place for place, layer in enumerate(model) if isinstance(layer, BatchNorm)]
     for place in reversed(norms):
         norm, layer = model[place], model[place - 1]

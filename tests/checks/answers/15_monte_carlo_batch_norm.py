@@ -32,7 +32,7 @@ def queries_with(dims=(1,), correction=0, root=lambda var, eps: (var + eps).sqrt
 
 
 def by_search(factor, batch_size, rows):
-    """Halves an interval until the ratio fits."""
+    """Halve an interval until the ratio fits."""
     low, high = 1e-9, float(rows)
     for _ in range(200):
         size = (low + high) / 2
@@ -42,7 +42,7 @@ def by_search(factor, batch_size, rows):
 
 
 def by_divergence(logits):
-    """Disagreement as the mean divergence of the passes from their mean."""
+    """Measure disagreement as the mean divergence of the passes from their mean."""
     p = logits.softmax(-1)
     mean = p.mean(0)
     total = -torch.xlogy(mean, mean).sum(-1)
@@ -95,7 +95,7 @@ def layer_by_layer(network, x, queries, batches):
 
 
 def together(network, x, queries, batches):
-    """Batch and queries in one tensor, with hooks that normalize both with the batch's statistics."""
+    """Send batch and queries in one tensor, with hooks that normalize both with the batch's statistics."""
     size = batches.shape[1]
 
     def normalize(layer, args, _):

@@ -1,4 +1,4 @@
-"""How often the sign changes along a row."""
+"""Changes of sign along a row."""
 
 import torch
 from torch import Tensor
