@@ -107,3 +107,9 @@ def test_lines_of_python_are_counted_without_comments_and_docstrings():
 )
 def test_lines_of_scripts_and_styles_are_counted_without_comments(source, number):
     assert lines.script_lines(source) == number
+
+
+def test_no_two_test_modules_have_one_name():
+    # pytest imports them by their names alone: the second would be taken for the first
+    names = [path.name for path in (ROOT / "tests").glob("*/test_*.py")]
+    assert [name for name in set(names) if names.count(name) > 1] == []

@@ -8,7 +8,7 @@ from companion.checks.showing import check
 
 
 @check(right="Six values make four stripes of one sign.")
-def check_count(answer: Callable, values: tuple[float, ...] = (1.0, 2.0, -1.0, 4.0, -3.0, -5.0)) -> None:
+def check_count(answer: Callable, values: tuple[float, ...] = (1.0, -1.0, -2.0, 4.0, -3.0, -5.0)) -> None:
     """Fail unless ``answer(values)`` is the number of stretches of one sign."""
     mistakes = {
         "You counted the changes; there is one stripe more.": len(_widths(values)) - 1,
