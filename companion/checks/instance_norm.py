@@ -12,18 +12,21 @@ from companion.checks.showing import check
 from companion.norms import InstanceNorm, LayerNorm
 
 
-@check(right="Each channel has the mean and the deviation that it has in the style.")
+@check(
+    right="Each channel has the mean and the deviation that it has in the style.",
+    also=[{"examples": 3, "channels": 2, "sizes": ((4, 6), (5, 3)), "eps": 0.03, "seed": 5}],
+)
 def check_adopt(
     answer: Callable,
     examples: int = 2,
     channels: int = 3,
     sizes: tuple[tuple[int, int], ...] = ((4, 5), (3, 6)),
+    eps: float = 0.1,  # so large that it shows where it was put
     seed: int = 0,
 ) -> None:
     """``answer(x, style, eps)`` gives each channel of ``x`` the mean and the deviation that it has in ``style``."""
     x, style = (random_channels(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
-    eps, area = 0.1, (2, 3)  # an ε that large shows where it was put
-    n, k = x[0, 0].numel(), style[0, 0].numel()
+    area, n, k = (2, 3), x[0, 0].numel(), style[0, 0].numel()
     mean, new_mean = x.mean(area, keepdim=True), style.mean(area, keepdim=True)
     var, new_var = (h.var(area, correction=0, keepdim=True) for h in (x, style))
     hat, new_std = (x - mean) / (var + eps).sqrt(), new_var.sqrt()
