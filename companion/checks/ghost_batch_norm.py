@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks.comparing import distance, expect, expect_call, observe_or_fail, random_channels
+from companion.checks.counting import TOO_MUCH, call_within_reason
 from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import GhostBatchNorm
@@ -140,6 +141,15 @@ def check_scatter_of_means(
         name = f"scatter_of_means, {examples} examples, ghosts of {g}"
         want = means.std(correction=0).item()
         expect(name, observe_or_fail(call_on_copies, answer, h, g), want, mistakes, TO_ROUNDING)
+    for n, g in ((20, 10), (500, 20)):  # too many ghosts to go through them
+        h, name = random_channels(n, seed=seed), f"scatter_of_means, {n} examples, ghosts of {g}"
+        got = observe_or_fail(call_within_reason, answer, h, g)
+        if got == TOO_MUCH:
+            raise AssertionError(
+                "scatter_of_means: it goes through the ghosts one by one. Of 20 out of 500 there are too many for "
+                "that: find a formula."
+            )
+        expect(name, got, (h.var(correction=0).item() / g * (n - g) / (n - 1)) ** 0.5, {}, TO_ROUNDING)
 
 
 @check(right="Neighbours make a ghost in training, evaluation has none, and no smaller ghost is left over.")

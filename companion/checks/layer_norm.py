@@ -40,10 +40,9 @@ def check_masked_layer_norm(
         centred = h - pooled(h, axes)
         return mask * centred / (pooled(centred.square(), axes) + eps).sqrt()
 
-    m, full = pooled(h), channels * positions
+    m, full, padded = pooled(h), channels * positions, standardize(h, 1, channels, eps)
     centred, var = h - m, pooled((h - m).square())
     shortened = h - (h * mask).sum((1, 2), keepdim=True) / full
-    padded = standardize(h, 1, channels, eps)
     by_all = mask * shortened / ((shortened.square() * mask).sum((1, 2), keepdim=True) / full + eps).sqrt()
     squares_by_all = mask * centred / (var * count / full + eps).sqrt()
     padded_squares = (h * mask - m).square().sum((1, 2), keepdim=True) / count

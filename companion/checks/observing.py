@@ -71,11 +71,12 @@ def refuse_frozen(model: nn.Module, output: Tensor | None = None) -> None:
         if not parameter.requires_grad:
             raise ValueError(f"{name} has requires_grad=False now, so it can't be trained; leave that as it was")
     if isinstance(output, Tensor) and trained:
-        total = output.sum() + 0 * next(iter(trained.values())).sum()  # has a graph in any case
-        reached = torch.autograd.grad(total, [*trained.values()], retain_graph=True, allow_unused=True)
+        reached = [None] * len(trained)
+        if output.requires_grad:
+            reached = torch.autograd.grad(output.sum(), [*trained.values()], retain_graph=True, allow_unused=True)
         lost = [name for name, gradient in zip(trained, reached, strict=True) if gradient is None]
-        if lost or not output.requires_grad:
-            raise ValueError(f"no gradient reaches {' and '.join(lost or trained)}; nothing may be detached on the way")
+        if lost:
+            raise ValueError(f"no gradient reaches {' and '.join(lost)}; nothing may be detached on the way")
 
 
 def as_data(value: Any) -> Any:

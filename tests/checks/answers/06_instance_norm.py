@@ -186,6 +186,7 @@ WRONG = {
         (adopt(power=1), "not its variance"),
         (adopt(power=0), "is still to be multiplied"),
         (adopt(add=False), "is still to be added"),
+        (lambda x, style, eps: adopt_one_by_one(x, style, 0.1), "<lambda>: "),
     ],
     "faintest": [
         (lambda share, eps: math.sqrt(share * eps / (1 - share)), "left the root out"),
