@@ -178,7 +178,7 @@ def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
 def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
     """``answer(channels)`` is an instance norm with scale and offset, as torch's is, and strict about positions."""
     name = name_of(answer)
-    for shape in ((3, channels, 5, 2), (2, channels, 6)):
+    for shape in ((3, channels, 5, 2), (2, channels, 6), (3, channels, 2, 4, 3)):
         outputs = {
             "in training": "Each channel of each example has mean and variance over its positions, divided by their "
             "number; scale and offset belong to a channel.",
@@ -198,9 +198,10 @@ def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
         (1, channels, 1, 1): "It must raise a ValueError for a single position, of images too.",
     }
     for shape, sentence in strict.items():
-        raised = observe_or_fail(refuses, answer, list(shape))
-        if raised != "ValueError":
-            raise AssertionError(f"{name}, x of shape {shape}: {sentence}")
+        for training in (True, False):
+            if observe_or_fail(refuses, answer, list(shape), training) != "ValueError":
+                mode = "" if training else ", in evaluation"
+                raise AssertionError(f"{name}, x of shape {shape}{mode}: {sentence}")
 
 
 def _instance_norm(channels: int) -> nn.Module:
@@ -231,9 +232,9 @@ def run(make_layer: Callable[[int], nn.Module], shape: list[int], mode: str, see
     return list(torch.autograd.grad(y, (x, layer.weight, layer.bias), weights))
 
 
-def refuses(make_layer: Callable[[int], nn.Module], shape: list[int]) -> str:
+def refuses(make_layer: Callable[[int], nn.Module], shape: list[int], training: bool) -> str:
     """Return the name of the error that a layer raises for data of a shape."""
-    layer = make_layer(shape[1]).double()
+    layer = make_layer(shape[1]).double().train(training)
     try:
         layer(random_channels(*shape))
     except Exception as error:

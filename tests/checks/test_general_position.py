@@ -32,11 +32,13 @@ MODELS = ("Repaired", "to_group_norm", "repaired_start", "repaired_shorten", "re
 # Answers made here that are right after all, and why.
 NOT_WRONG = {
     ("batches_until", "rounded"): "a number of batches is whole",
-    ("largest_output", "per_token by its absolute value"): "it is true or false",
     ("merge", "counts rounded"): "numbers of examples are whole",
     ("recognize", "rounded"): "numbers of examples and channels are whole",
-    ("repaired_twin", "rounded"): "it returns nothing",
+    ("repaired_start", "parts in reverse order"): "it returns nothing",
+    ("repaired_twin", "parts in reverse order"): "it returns nothing",
+    ("steps_to_double", "learning_rate and weight_decay exchanged"): "only their product counts",
     ("steps_to_double", "rounded"): "a number of steps is whole",
+    ("turns_around_cut", "learning_rate and weight_decay exchanged"): "only their product counts",
 }
 
 
@@ -220,7 +222,11 @@ def once(answer):
 
 def of_results(name, answer, arguments):
     """Answers whose results are spoiled: for each its name, the answer, and the change."""
-    changes = {"times -1": lambda value: each_part(value, negative), "rounded": lambda value: each_part(value, rounded)}
+    changes = {
+        "times -1": lambda value: each_part(value, negative),
+        "rounded": lambda value: each_part(value, rounded),
+        "parts in reverse order": lambda value: value[::-1] if isinstance(value, list | tuple) else value,
+    }
     for axes in combinations(range(4), 2):
         changes[f"axes {axes} exchanged"] = lambda value, axes=axes: each_part(value, exchange(*axes))
     for label, change in changes.items():
@@ -255,6 +261,24 @@ def accepts(source, name, answer):
     return True
 
 
+def of_pairs(answer, arguments):
+    """Answers that take one argument for another."""
+    for first, second in combinations(range(len(arguments)), 2):
+
+        def take(given, first=first, second=second):
+            given = [*given]
+            if type(given[first]) is type(given[second]):
+                given[first], given[second] = given[second], given[first]
+            return given
+
+        change = Change(take)
+        yield (
+            f"{arguments[first]} and {arguments[second]} exchanged",
+            lambda *given, change=change: answer(*change(given)),
+            change,
+        )
+
+
 def must_change(label):
     """Decide whether no change means that an argument is not in general position."""
     argument, _, change = label.partition(" ")
@@ -263,10 +287,17 @@ def must_change(label):
 
 def taken(source, name, arguments, answer):
     """What is wrong with the answers, made from a right one, that a check takes."""
-    for label, wrong, change in [*of_results(name, answer, arguments), *of_arguments(answer, arguments)]:
-        if (name, label) in NOT_WRONG or not accepts(source, name, wrong):
+    for label, wrong, change in [
+        *of_results(name, answer, arguments),
+        *of_arguments(answer, arguments),
+        *of_pairs(answer, arguments),
+    ]:
+        if not accepts(source, name, wrong):
+            if (name, label) in NOT_WRONG:
+                yield f"{label}: it is refused, so it has no place on the list"
+        elif (name, label) in NOT_WRONG:
             continue
-        if change.did_something:
+        elif change.did_something:
             yield label
         elif label.endswith(" kept") or (change.saw_fractions and must_change(label)):
             yield f"{label}: it changes nothing"

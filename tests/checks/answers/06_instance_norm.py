@@ -153,6 +153,15 @@ class OnlyFeaturesRefused(Layer):
         return x.dim() < 3
 
 
+class StrictInTraining(Layer):
+    def too_few(self, x):
+        return self.training and super().too_few(x)
+
+
+class UpToTwoAxes(Layer):
+    axes = staticmethod(lambda x: tuple(range(2, min(x.dim(), 4))))
+
+
 class Unbiased(Layer):
     correction = 1
 
@@ -208,5 +217,7 @@ WRONG = {
         (Lax, "for features without positions"),
         (OnlyFeaturesRefused, "one value has no spread"),
         (Unbiased, "divided by their number"),
+        (StrictInTraining, "(3, 4), in evaluation: It must raise"),
+        (UpToTwoAxes, "x of shape (3, 4, 2, 4, 3)"),
     ],
 }
