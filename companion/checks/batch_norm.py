@@ -11,10 +11,15 @@ from companion.checks.comparing import expect, expect_call, observe_or_fail, ran
 from companion.checks.showing import check
 
 
-@check(right="Each of 4 channels has mean 0 over its 6 examples, and is divided by the root of its variance plus eps.")
-def check_standardize_batch(answer: Callable, examples: int = 6, channels: int = 4, seed: int = 0) -> None:
+@check(
+    right="Each of 4 channels has mean 0 over its 6 examples, and is divided by the root of its variance plus eps.",
+    also=[{"examples": 5, "channels": 3, "eps": 0.03, "seed": 12}],
+)
+def check_standardize_batch(
+    answer: Callable, examples: int = 6, channels: int = 4, eps: float = 0.1, seed: int = 0
+) -> None:
     """Check that ``answer(x, eps)`` standardizes each column of ``x``, ``(N, C)``, with the batch's biased variance."""
-    x, eps = random_channels(examples, channels, seed=seed), 0.1  # an ε that large shows where it was put
+    x = random_channels(examples, channels, seed=seed)  # an ε that is large shows where it was put
     m, centred, n = x.mean(0), x - x.mean(0), examples
     var = centred.square().mean(0)
     unbiased = centred / (var * n / (n - 1) + eps).sqrt()
@@ -36,11 +41,14 @@ def _rows(x: Tensor, eps: float) -> Tensor:
     return (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + eps).sqrt()
 
 
-@check(right="The gradients of x, gamma and delta hold all paths, through mean and variance, too.")
-def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed: int = 0) -> None:
+@check(
+    right="The gradients of x, gamma and delta hold all paths, through mean and variance, too.",
+    also=[{"examples": 7, "channels": 4, "eps": 0.03, "seed": 13}],
+)
+def check_backward(answer: Callable, examples: int = 5, channels: int = 3, eps: float = 0.1, seed: int = 0) -> None:
     """Check that ``answer(grad_y, x, gamma, eps)`` gives the gradients of batch norm's input, scale and offset."""
     x, grad_y = (random_channels(examples, channels, seed=seed + step) for step in range(2))
-    gamma, eps, n = random_channels(channels, seed=seed + 2), 0.1, examples
+    gamma, n = random_channels(channels, seed=seed + 2, offset=0.0), examples
     std = (x.var(0, correction=0) + eps).sqrt()
     hat = (x - x.mean(0)) / std
     grad_hat = grad_y * gamma
@@ -66,7 +74,10 @@ def check_backward(answer: Callable, examples: int = 5, channels: int = 3, seed:
     expect_call(answer, (grad_y, x, gamma, eps), [right, g, d], mistakes)
 
 
-@check(right="With momentum 0.1, 0.01 and 0.5 a running mean is within 1 % after 44, 459 and 7 batches.")
+@check(
+    right="With momentum 0.1, 0.01 and 0.5 a running mean is within 1 % after 44, 459 and 7 batches.",
+    also=[{"momenta": (0.3, 0.04), "within": 0.002}],
+)
 def check_batches_until(answer: Callable, momenta: tuple[float, ...] = (0.1, 0.01, 0.5), within: float = 0.01) -> None:
     """Check that ``answer(momentum, within)`` predicts how many batches bring torch's running mean so close."""
     for momentum in momenta:

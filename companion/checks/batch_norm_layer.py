@@ -88,7 +88,7 @@ def check_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[in
     """
     # The mode comes second: a wrong one would look like wrong statistics later on.
     make_torch_layer, first = _torch_layer(positions), ("train forward", "train under no_grad")
-    for respect in (*first, *(name for name in RESPECTS if name not in first)):
+    for respect in (*first, *(name for name in [*RESPECTS, *MORE_RESPECTS] if name not in first)):
         try:
             miss = _miss(respect, make_layer, make_torch_layer, positions)
         except Exception as error:
@@ -103,7 +103,7 @@ def check_batch_norm(make_layer: Callable[[int], nn.Module], positions: tuple[in
 
 def _likely_mistake(respect: str, miss: float) -> str:
     if respect != "train forward":
-        return RESPECTS[respect][1]
+        return (RESPECTS | MORE_RESPECTS)[respect][1]
     if miss == inf:
         return "Is the result a tensor of the shape of x, without NaN? Are weight and bias there?"
     if miss > 1e-3:
@@ -128,7 +128,7 @@ def measure(make_layer: Callable[[int], nn.Module], respect: str, positions: lis
     """Return what a fresh layer gives in one respect."""
     # Fresh layers and data for each respect: what one spoils, no other sees.
     with torch.enable_grad():
-        return RESPECTS[respect][0](_new(make_layer), *_data(tuple(positions)))
+        return (RESPECTS | MORE_RESPECTS)[respect][0](_new(make_layer), *_data(tuple(positions)))
 
 
 def _distance(got: Tensor, want: Tensor) -> float:
@@ -175,6 +175,13 @@ def _input_gradient(layer: nn.Module, train: list[Tensor], test: Tensor) -> list
     return [x.grad for x in train]
 
 
+def _parameter_gradients(layer: nn.Module, train: list[Tensor], test: Tensor) -> list[Tensor]:
+    _input_gradient(layer, train[:2], test)
+    trained = [layer.weight.grad.clone(), layer.bias.grad.clone()]
+    _input_gradient(layer.eval(), [test], test)  # adds to them
+    return [*trained, layer.weight.grad, layer.bias.grad]
+
+
 def _running(name: str, layer: nn.Module, train: list[Tensor], test: Tensor) -> list[Tensor]:
     _train_forward(layer, train, test)
     return [getattr(layer, name)]
@@ -208,4 +215,11 @@ RESPECTS = {
     "eval": (_eval, "Does .eval() use the running statistics, with self.training as the mode?"),
     "eval with gradients on": (_eval_with_gradients_on, "Are statistics detached before they are stored?"),
     "train under no_grad": (_train_under_no_grad, "Is the mode self.training? It must not be the state of autograd."),
+}
+# Checked as well, but no mistake of the chapter's comparison shows here.
+MORE_RESPECTS = {
+    "parameter gradients": (
+        _parameter_gradients,
+        "Do weight and bias take part as they are, in both modes? Neither may be detached or frozen.",
+    )
 }

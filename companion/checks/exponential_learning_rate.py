@@ -53,8 +53,11 @@ def _count(eta: float, lam: float, mu: float) -> int:
     return step
 
 
-@check(right="A threshold that shrinks as the gradients do clips both runs at the same steps.")
-def check_twin_clip(answer: Callable, clip: float = 1.0, numbers: Numbers = (0.2, 0.1, 0.5), seed: int = 0) -> None:
+@check(
+    right="A threshold that shrinks as the gradients do clips both runs at the same steps.",
+    also=[{"clip": 0.4, "numbers": (0.25, 0.06, 0.3), "seed": 3}],
+)
+def check_twin_clip(answer: Callable, clip: float = 0.9, numbers: Numbers = (0.2, 0.1, 0.5), seed: int = 0) -> None:
     """Check that ``answer(clip, step, alpha)`` predicts where the twin must clip its gradient."""
     (eta, lam, mu), steps = numbers, range(15)
     schedule = equivalent_schedule(*numbers)
@@ -95,7 +98,10 @@ LATE = "Each rate comes one step late. The rate of step t must be set before ste
 LAST = "The last layer is not scale-invariant: it keeps its constant rate, and its weight decay."
 
 
-@check(right="The twin takes the path of the run with decay, and the last layer keeps its own rate and decay.")
+@check(
+    right="The twin takes the path of the run with decay, and the last layer keeps its own rate and decay.",
+    also=[{"numbers": (0.15, 0.05, 0.3), "steps": 8, "seed": 2}],
+)
 def check_repaired_twin(answer: Callable, numbers: Numbers = (0.2, 0.02, 0.6), steps: int = 12, seed: int = 0) -> None:
     """Check that ``answer(loss, hidden, last, …, steps)`` trains the twin of a run with decay on ``hidden``."""
     name = name_of(answer)
@@ -156,7 +162,10 @@ def _both_layers(
     return [hidden, last]
 
 
-@check(right="A growing rate does what decoupled decay did, without momentum and with it.")
+@check(
+    right="A growing rate does what decoupled decay did, without momentum and with it.",
+    also=[{"numbers": (0.2, 0.15, 0.6), "seed": 2}],
+)
 def check_decoupled_twin(answer: Callable, numbers: Numbers = (0.3, 0.1, 0.4), seed: int = 0) -> None:
     """Check that ``answer(learning_rate, weight_decay, momentum)`` gives first rate, growth and momentum."""
     eta, lam, mu = numbers

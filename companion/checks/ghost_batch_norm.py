@@ -5,10 +5,11 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from companion.checks.comparing import distance, expect, expect_call, observe_or_fail, random_channels
-from companion.checks.observing import call_on_copies
+from companion.checks.counting import TOO_MUCH, call_within_reason
+from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import GhostBatchNorm
 
@@ -16,16 +17,20 @@ from companion.norms import GhostBatchNorm
 TO_ROUNDING = 1e-6
 
 
-@check(right="17 examples in ghosts of 5 become 6, 6 and 5.")
+@check(
+    right="17 examples in ghosts of 5 become 6, 6 and 5.",
+    also=[{"batches": ((19, 4), (11, 2)), "channels": 2, "eps": 0.03, "seed": 5}],
+)
 def check_even_ghosts(
     answer: Callable,
     batches: tuple[tuple[int, int], ...] = ((17, 5), (16, 5), (7, 7)),
     channels: int = 3,
+    eps: float = 0.1,
     seed: int = 0,
 ) -> None:
     """Check that ``answer(x, g, eps)`` standardizes ``x``, ``(N, C)``, in nearly equal ghosts of g or more."""
     for index, (examples, g) in enumerate(batches):
-        x, eps, count = random_channels(examples, channels, seed=seed + index), 0.1, examples // g
+        x, count = random_channels(examples, channels, seed=seed + index), examples // g
         right = _sizes(examples, count)
         full, rest = [g] * count, examples - g * count
         small_last = _in_ghosts(x, [*full, *[rest] * (rest > 0)], eps)
@@ -109,12 +114,15 @@ def _left(momentum: Tensor | float, batch_size: int, g: int) -> Tensor:
     return layer.running_mean[0]
 
 
-@check(right="7 examples have 35 ghosts of 3, 7 of 1, and a single one of 7, whose mean does not scatter.")
+@check(
+    right="7 examples have 35 ghosts of 3, 7 of 1, and a single one of 7, whose mean does not scatter.",
+    also=[{"examples": 6, "sizes": (2, 4), "seed": 9}],
+)
 def check_scatter_of_means(
     answer: Callable, examples: int = 7, sizes: tuple[int, ...] = (3, 1, 7), seed: int = 0
 ) -> None:
     """Check that ``answer(h, g)`` predicts the standard deviation of a ghost's mean over all ghosts."""
-    h = random_channels(examples, seed=seed, offset=3.0) * 2
+    h = random_channels(examples, seed=seed, offset=0.5) * 2
     var, n = h.var(correction=0).item(), examples
     for g in sizes:
         means = torch.stack([h[list(ghost)].mean() for ghost in combinations(range(n), g)])
@@ -133,6 +141,15 @@ def check_scatter_of_means(
         name = f"scatter_of_means, {examples} examples, ghosts of {g}"
         want = means.std(correction=0).item()
         expect(name, observe_or_fail(call_on_copies, answer, h, g), want, mistakes, TO_ROUNDING)
+    for n, g in ((20, 10), (500, 20)):  # too many ghosts to go through them
+        h, name = random_channels(n, seed=seed), f"scatter_of_means, {n} examples, ghosts of {g}"
+        got = observe_or_fail(call_within_reason, answer, h, g)
+        if got == TOO_MUCH:
+            raise AssertionError(
+                "scatter_of_means: it goes through the ghosts one by one. Of 20 out of 500 there are too many for "
+                "that: find a formula."
+            )
+        expect(name, got, (h.var(correction=0).item() / g * (n - g) / (n - 1)) ** 0.5, {}, TO_ROUNDING)
 
 
 @check(right="Neighbours make a ghost in training, evaluation has none, and no smaller ghost is left over.")
@@ -145,7 +162,12 @@ def check_repaired(answer: Callable, batch_size: int = 12, g: int = 3, channels:
     for respect, mistakes in sides.items():
         values = {sentence: result[respect] for sentence, result in mistakes.items()}
         expect(f"Repaired, {respect}", got[respect], want[respect], values)
-    if got["smaller ghost"] != "ValueError":
+    if got["refuses in evaluation"] != "none":
+        raise AssertionError(
+            "Repaired: in evaluation mode it refuses a batch that g does not divide. There are no ghosts then; only "
+            "training needs whole ones."
+        )
+    if got["refuses in training"] != "ValueError":
         raise AssertionError(
             "Repaired: it takes a batch that leaves a smaller ghost over. Raise a ValueError if g does not divide the "
             "batch (in training only)."
@@ -195,17 +217,25 @@ def run_layer(make_layer: Callable, numbers: list[int], data: list[Tensor], weig
     outputs = [call_on_copies(layer, x) for x in train[:-1]]
     x = train[-1].clone().requires_grad_()
     outputs.append(layer(x))
+    refuse_frozen(layer, outputs[-1])
     seen = {"outputs": outputs, "gradient": torch.autograd.grad(outputs[-1], x, _upstream(x))[0]}
     kept = dict(layer.named_buffers())
     for name, buffer in (("running mean", "running_mean"), ("running variance", "running_var")):
         seen[name] = next((value.clone() for key, value in kept.items() if key.endswith(buffer)), None)
     seen["evaluation"] = call_on_copies(layer.eval(), test)
-    try:
-        layer.train()(test[:-1])
-        seen["smaller ghost"] = "nothing"
-    except Exception as error:
-        seen["smaller ghost"] = type(error).__name__
+    seen["refuses in evaluation"], seen["refuses in training"] = (
+        _error_of(layer.train(mode), test[:-1]) for mode in (False, True)
+    )
     return seen
+
+
+def _error_of(layer: nn.Module, x: Tensor) -> str:
+    """The name of the error that a layer raises for a batch."""
+    try:
+        layer(x)
+    except Exception as error:
+        return type(error).__name__
+    return "none"
 
 
 def _upstream(x: Tensor) -> Tensor:

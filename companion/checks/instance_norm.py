@@ -12,18 +12,21 @@ from companion.checks.showing import check
 from companion.norms import InstanceNorm, LayerNorm
 
 
-@check(right="Each channel has the mean and the deviation that it has in the style.")
+@check(
+    right="Each channel has the mean and the deviation that it has in the style.",
+    also=[{"examples": 3, "channels": 2, "sizes": ((4, 6), (5, 3)), "eps": 0.03, "seed": 5}],
+)
 def check_adopt(
     answer: Callable,
     examples: int = 2,
     channels: int = 3,
     sizes: tuple[tuple[int, int], ...] = ((4, 5), (3, 6)),
+    eps: float = 0.1,  # so large that it shows where it was put
     seed: int = 0,
 ) -> None:
     """Check that ``answer(x, style, eps)`` gives each channel of ``x`` the mean and deviation of ``style``."""
     x, style = (random_channels(examples, channels, *size, seed=seed + step) for step, size in enumerate(sizes))
-    eps, area = 0.1, (2, 3)  # an ε that large shows where it was put
-    n, k = x[0, 0].numel(), style[0, 0].numel()
+    area, n, k = (2, 3), x[0, 0].numel(), style[0, 0].numel()
     mean, new_mean = x.mean(area, keepdim=True), style.mean(area, keepdim=True)
     var, new_var = (h.var(area, correction=0, keepdim=True) for h in (x, style))
     hat, new_std = (x - mean) / (var + eps).sqrt(), new_var.sqrt()
@@ -175,7 +178,7 @@ def _stays(layers: list[str], change: str, channels: int = 4) -> bool:
 def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
     """Check that ``answer(channels)`` is torch's instance norm with scale and offset, strict about positions."""
     name = name_of(answer)
-    for shape in ((3, channels, 5, 2), (2, channels, 6)):
+    for shape in ((3, channels, 5, 2), (2, channels, 6), (3, channels, 2, 4, 3)):
         outputs = {
             "in training": "Each channel of each example has mean and variance over its positions, divided by their "
             "number; scale and offset belong to a channel.",
@@ -195,9 +198,10 @@ def check_repaired(answer: Callable, channels: int = 4, seed: int = 0) -> None:
         (1, channels, 1, 1): "It must raise a ValueError for a single position, of images too.",
     }
     for shape, sentence in strict.items():
-        raised = observe_or_fail(refuses, answer, list(shape))
-        if raised != "ValueError":
-            raise AssertionError(f"{name}, x of shape {shape}: {sentence}")
+        for training in (True, False):
+            if observe_or_fail(refuses, answer, list(shape), training) != "ValueError":
+                mode = "" if training else ", in evaluation"
+                raise AssertionError(f"{name}, x of shape {shape}{mode}: {sentence}")
 
 
 def _instance_norm(channels: int) -> nn.Module:
@@ -228,9 +232,9 @@ def run(make_layer: Callable[[int], nn.Module], shape: list[int], mode: str, see
     return list(torch.autograd.grad(y, (x, layer.weight, layer.bias), weights))
 
 
-def refuses(make_layer: Callable[[int], nn.Module], shape: list[int]) -> str:
+def refuses(make_layer: Callable[[int], nn.Module], shape: list[int], training: bool) -> str:
     """Return the name of the error that a layer raises for data of a shape."""
-    layer = make_layer(shape[1]).double()
+    layer = make_layer(shape[1]).double().train(training)
     try:
         layer(random_channels(*shape))
     except Exception as error:

@@ -10,17 +10,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
-from companion.checks.observing import call_on_copies
+from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import standardize
 
 
-@check(right="Sequences of 7, 3, 5 and 1 positions come out as if there were no padding.")
+@check(
+    right="Sequences of 7, 3, 5 and 1 positions come out as if there were no padding.",
+    also=[{"lengths": (2, 6, 4), "channels": 3, "positions": 8, "eps": 0.03, "seed": 5}],
+)
 def check_masked_layer_norm(
-    answer: Callable, lengths: tuple[int, ...] = (7, 3, 5, 1), channels: int = 4, positions: int = 7, seed: int = 0
+    answer: Callable,
+    lengths: tuple[int, ...] = (7, 3, 5, 1),
+    channels: int = 4,
+    positions: int = 7,
+    eps: float = 0.1,
+    seed: int = 0,
 ) -> None:
     """Check that ``answer(h, lengths, eps)`` standardizes each sequence by its own positions, padding 0."""
-    h, eps = random_channels(len(lengths), channels, positions, seed=seed), 0.1
+    h = random_channels(len(lengths), channels, positions, seed=seed)
     mask = (torch.arange(positions) < torch.tensor(lengths)[:, None])[:, None].to(h.dtype)  # (N, 1, P)
     count = channels * mask.sum((1, 2), keepdim=True)
 
@@ -32,10 +40,9 @@ def check_masked_layer_norm(
         centred = h - pooled(h, axes)
         return mask * centred / (pooled(centred.square(), axes) + eps).sqrt()
 
-    m, full = pooled(h), channels * positions
+    m, full, padded = pooled(h), channels * positions, standardize(h, 1, channels, eps)
     centred, var = h - m, pooled((h - m).square())
     shortened = h - (h * mask).sum((1, 2), keepdim=True) / full
-    padded = standardize(h, 1, channels, eps)
     by_all = mask * shortened / ((shortened.square() * mask).sum((1, 2), keepdim=True) / full + eps).sqrt()
     squares_by_all = mask * centred / (var * count / full + eps).sqrt()
     padded_squares = (h * mask - m).square().sum((1, 2), keepdim=True) / count
@@ -92,13 +99,15 @@ def check_largest_output(answer: Callable, sizes: tuple[tuple[int, int], ...] = 
             )
 
 
-@check(right="Each of 6 positions is normalized by those up to it; later ones have no say.")
+@check(
+    right="Each of 6 positions is normalized by those up to it; later ones have no say.",
+    also=[{"examples": 3, "channels": 4, "positions": 5, "eps": 0.03, "seed": 5}],
+)
 def check_causal_layer_norm(
-    answer: Callable, examples: int = 2, channels: int = 3, positions: int = 6, seed: int = 0
+    answer: Callable, examples: int = 2, channels: int = 3, positions: int = 6, eps: float = 0.1, seed: int = 0
 ) -> None:
     """Check that ``answer(h, eps)`` standardizes each position by all channels of the positions up to it."""
-    h, eps = random_channels(examples, channels, positions, seed=seed), 0.1
-
+    h = random_channels(examples, channels, positions, seed=seed)
     each = partial(_causal, h, eps)
     count = torch.arange(1, positions + 1)
     means = (h.sum(1, keepdim=True).cumsum(2)) / (channels * count)
@@ -157,7 +166,10 @@ def _standardized(
     return (values - mean) / ((var + eps).sqrt() if inside else var.sqrt() + eps)
 
 
-@check(right="No output depends on a later position any more, and each token is normalized by itself.")
+@check(
+    right="No output depends on a later position any more, and each token is normalized by itself.",
+    also=[{"examples": 2, "channels": 5, "positions": 7, "seed": 40}],
+)
 def check_repaired(answer: Callable, examples: int = 3, channels: int = 4, positions: int = 6, seed: int = 0) -> None:
     """Check that ``answer(channels)`` makes a layer without a look at later positions or other tokens."""
     h = random_channels(examples, channels, positions, seed=seed)
@@ -219,4 +231,6 @@ def run_layer(make_layer: Callable, channels: int, state: dict[str, Tensor], h: 
     layer.load_state_dict(state)
     changed = h.clone()
     changed[..., -1] += torch.linspace(-3, 2, channels, dtype=h.dtype)
-    return {"outputs": call_on_copies(layer, h), "last changed": call_on_copies(layer, changed)}
+    outputs = call_on_copies(layer, h)
+    refuse_frozen(layer, outputs)
+    return {"outputs": outputs, "last changed": call_on_copies(layer, changed)}

@@ -12,15 +12,24 @@ from companion.checks.observing import call_on_copies
 from companion.checks.showing import check
 
 
-@check(right="4 queries are normalized with each of 3 batches, and have no part in the statistics.")
+@check(
+    right="4 queries are normalized with each of 3 batches, and have no part in the statistics.",
+    also=[{"passes": 4, "examples": 6, "queries": 5, "channels": 3, "eps": 0.03, "seed": 5}],
+)
 def check_normalize_queries(
-    answer: Callable, passes: int = 3, examples: int = 5, queries: int = 4, channels: int = 2, seed: int = 0
+    answer: Callable,
+    passes: int = 3,
+    examples: int = 5,
+    queries: int = 4,
+    channels: int = 2,
+    eps: float = 0.1,  # so large that it shows where it was put
+    seed: int = 0,
 ) -> None:
     """Check that ``answer(batches, queries, gamma, delta, eps)`` normalizes queries by each batch's statistics."""
     h = random_channels(passes * examples, channels, seed=seed).reshape(passes, examples, channels)
-    h, eps = h * torch.linspace(0.5, 2, passes, dtype=h.dtype)[:, None, None], 0.1  # an ε that large shows
+    h = h * torch.linspace(0.5, 2, passes, dtype=h.dtype)[:, None, None]
     q = random_channels(queries, channels, seed=seed + 1)
-    gamma, delta = (random_channels(channels, seed=seed + step) for step in (2, 3))
+    gamma, delta = (random_channels(channels, seed=seed + step, offset=0.0) for step in (2, 3))
     mean, var, n = h.mean(1, keepdim=True), h.var(1, correction=0, keepdim=True), examples
 
     def scaled(hat: Tensor) -> Tensor:
@@ -46,11 +55,17 @@ def check_normalize_queries(
     expect_call(answer, (h, q, gamma, delta, eps), scaled((q - mean) / (var + eps).sqrt()), mistakes)
 
 
-@check(right="It finds the batches of 5 and of 2 among 9 rows, from their scatter.")
+@check(
+    right="It finds the batches of 5 and of 2 among 9 rows, from their scatter.",
+    also=[{"rows": 11, "settings": ((2, 4.5), (7, 2.6)), "seed": 3}],
+)
 def check_batch_size_for(
-    answer: Callable, rows: int = 9, settings: tuple[tuple[int, int], ...] = ((3, 5), (6, 2)), seed: int = 0
+    answer: Callable, rows: int = 9, settings: tuple[tuple[int, float], ...] = ((3, 5), (6, 2)), seed: int = 0
 ) -> None:
-    """Check that ``answer(factor, batch_size, rows)`` predicts the batch size."""
+    """Check that ``answer(factor, batch_size, rows)`` predicts the batch size; all batches of a whole size are drawn.
+
+    Between two whole sizes the variance is on a straight line over one divided by the size.
+    """
     x = random_channels(rows, seed=seed)
     for size, other in settings:
         factor = _scatter(x, other) / _scatter(x, size)
@@ -68,12 +83,19 @@ def check_batch_size_for(
         expect(f"from batches of {size}, factor {factor:.3f}", got, other, mistakes, tolerance=1e-6)
 
 
-def _scatter(x: Tensor, size: int) -> float:
+def _scatter(x: Tensor, size: float) -> float:
     """Return standard deviation of the mean over all batches of this size that can be drawn without replacement."""
+    if size % 1:
+        below, above = int(size), int(size) + 1
+        share = (1 / size - 1 / above) / (1 / below - 1 / above)
+        return (share * _scatter(x, below) ** 2 + (1 - share) * _scatter(x, above) ** 2) ** 0.5
     return torch.stack([x[list(rows)].mean() for rows in combinations(range(len(x)), size)]).std(correction=0).item()
 
 
-@check(right="Entropy of the mean and disagreement come apart, where a probability is 0, too.")
+@check(
+    right="Entropy of the mean and disagreement come apart, where a probability is 0, too.",
+    also=[{"passes": 3, "queries": 6, "classes": 4, "seed": 5}],
+)
 def check_split_entropy(answer: Callable, passes: int = 4, queries: int = 5, classes: int = 3, seed: int = 0) -> None:
     """Check that ``answer(logits)``, ``(T, N, K)``, gives the entropy of the mean, and that less the mean entropy."""
     logits = random_channels(passes * queries, classes, seed=seed).reshape(passes, queries, classes)
@@ -130,7 +152,10 @@ WRONG_PASSES = {
 }
 
 
-@check(right="Each of 3 passes has the statistics of its own batch, and the network stays as it was.")
+@check(
+    right="Each of 3 passes has the statistics of its own batch, and the network stays as it was.",
+    also=[{"passes": 2, "examples": 5, "sizes": (2, 6, 3, 4), "seed": 3}],
+)
 def check_repaired_passes(
     answer: Callable, passes: int = 3, examples: int = 6, sizes: tuple[int, ...] = (3, 5, 4, 2), seed: int = 0
 ) -> None:
@@ -193,6 +218,8 @@ def _passes(answer: Callable, passes: int, examples: int, sizes: list[int], seed
         changed.append("mode (it was handed in for evaluation)")
     if any(layer.momentum != 0.1 for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)):
         changed.append("momentum")
+    if not all(parameter.requires_grad for parameter in network.parameters()):
+        changed.append("requires_grad")
     return {"first": found[0], "second": found[1], "changed": changed}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class AnswerError(Exception):
@@ -62,6 +62,21 @@ def call_on_copies(answer: Callable, *arguments: Any) -> Any:
     if not _same(copies, arguments):
         raise ValueError("it changed its argument in place; work on new tensors (x = x - m, not x -= m)")
     return value
+
+
+def refuse_frozen(model: nn.Module, output: Tensor | None = None) -> None:
+    """Raise a ValueError if a parameter cannot be trained any more, or has no part in an output."""
+    trained = {name: each for name, each in model.named_parameters() if "running" not in name}
+    for name, parameter in trained.items():
+        if not parameter.requires_grad:
+            raise ValueError(f"{name} has requires_grad=False now, so it can't be trained; leave that as it was")
+    if isinstance(output, Tensor) and trained:
+        reached = [None] * len(trained)
+        if output.requires_grad:
+            reached = torch.autograd.grad(output.sum(), [*trained.values()], retain_graph=True, allow_unused=True)
+        lost = [name for name, gradient in zip(trained, reached, strict=True) if gradient is None]
+        if lost:
+            raise ValueError(f"no gradient reaches {' and '.join(lost)}; nothing may be detached on the way")
 
 
 def as_data(value: Any) -> Any:

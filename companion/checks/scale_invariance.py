@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks.comparing import expect, expect_call, name_of, observe_or_fail, random_channels
-from companion.checks.observing import call_on_copies
+from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from companion.probes import scale_sensitivity
@@ -68,7 +68,10 @@ def _sensitivity(norm: str, bias: bool, training: bool, seed: int) -> float:
     return scale_sensitivity(lambda: (model(x) - y).square().mean(), first.weight, model=model)
 
 
-@check(right="When the rate falls to a tenth, the turn falls from 0.063 to 0.0063 at once, and is 0.020 later.")
+@check(
+    right="When the rate falls to a tenth, the turn falls from 0.063 to 0.0063 at once, and is 0.020 later.",
+    also=[{"learning_rate": 0.3, "weight_decay": 0.008, "factor": 0.25}],
+)
 def check_turns_around_cut(
     answer: Callable, learning_rate: float = 0.5, weight_decay: float = 0.004, factor: float = 0.1
 ) -> None:
@@ -117,7 +120,10 @@ def _train_through_cut(learning_rate: float, weight_decay: float, factor: float)
     return [turns[wait - 1], turns[wait], turns[-1]]
 
 
-@check(right="Decay and gradient turn 4 units, and each unit gets an effective rate of its own.")
+@check(
+    right="Decay and gradient turn 4 units, and each unit gets an effective rate of its own.",
+    also=[{"units": 3, "inputs": 5, "decay": 0.07, "seed": 15}],
+)
 def check_direction_step(answer: Callable, units: int = 4, inputs: int = 3, decay: float = 0.2, seed: int = 0) -> None:
     """Check that ``answer(u, rate, gradient, decay)`` gives directions and effective rates after a step."""
     w, gradient, eta = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1), 3.0
@@ -156,7 +162,10 @@ def _unit(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-@check(right="All rows before a batch norm have length 1, and no output has changed, in either mode.")
+@check(
+    right="All rows before a batch norm have length 1, and no output has changed, in either mode.",
+    also=[{"sizes": (4, 6, 3, 5, 2), "seed": 3}],
+)
 def check_repaired_shorten(answer: Callable, sizes: tuple[int, ...] = (5, 4, 6, 3), seed: int = 0) -> None:
     """Check that ``answer(model)`` gives rows before a batch norm length 1, in place; outputs stay in both modes."""
     sizes, name = list(sizes), name_of(answer)
@@ -213,6 +222,7 @@ def _model(sizes: list[int], seed: int) -> nn.Sequential:
 def _shortened(answer: Callable, sizes: list[int], seed: int) -> dict:
     model = _model(sizes, seed)
     answer(model)
+    refuse_frozen(model)
     return _state(model)
 
 

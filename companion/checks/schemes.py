@@ -8,17 +8,25 @@ import torch
 from torch import Tensor
 
 from companion.checks.comparing import expect, expect_call, observe_or_fail, random_channels
-from companion.checks.observing import call_on_copies
+from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import standardize
 
 
-@check(right="Channels of the sets 7, 2, 2, 7, 0, 7 share where the names agree, and examples do not share.")
+@check(
+    right="Channels of the sets 7, 2, 2, 7, 0, 7 share where the names agree, and examples do not share.",
+    also=[{"sets": (6, 1, 6, 9, 1), "examples": 3, "positions": 4, "eps": 0.03, "seed": 5}],
+)
 def check_standardize_sets(
-    answer: Callable, sets: tuple[int, ...] = (7, 2, 2, 7, 0, 7), examples: int = 4, positions: int = 5, seed: int = 0
+    answer: Callable,
+    sets: tuple[int, ...] = (7, 2, 2, 7, 0, 7),
+    examples: int = 4,
+    positions: int = 5,
+    eps: float = 0.1,
+    seed: int = 0,
 ) -> None:
     """Check that ``answer(h, sets, eps)`` standardizes each example's channels with the others of the same set."""
-    h, eps, numbers = random_channels(examples, len(sets), positions, seed=seed), 0.1, list(sets)
+    h, numbers = random_channels(examples, len(sets), positions, seed=seed), list(sets)
     names = sorted(set(numbers))
     right = _by_sets(h, numbers, eps)
     of_zeros, of_h = torch.zeros_like(h), h.clone()
@@ -161,10 +169,10 @@ def check_repaired(
     seed: int = 0,
 ) -> None:
     """Check that ``answer(num_channels, examples, channels)`` makes a layer of any scheme, with scale and offset."""
-    h = random_channels(examples, channels, 4, seed=seed)
     weight, bias = random_channels(channels, seed=seed + 1), random_channels(channels, seed=5)
     scale, offset = weight[:, None], bias[:, None]
-    for e, c in ways:
+    for index, (e, c) in enumerate(ways):
+        h = random_channels(examples, channels, 4, seed=seed + 100 * index)
         name = f"Repaired with {e} examples and {c} channels"
         plain = standardize(h, e, c, eps=0.1)
         scaled = scale * h + offset
@@ -194,7 +202,9 @@ def run_layer(make_layer: Callable, numbers: list[int], h: Tensor, weight: Tenso
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
-    return call_on_copies(layer, h)
+    y = call_on_copies(layer, h)
+    refuse_frozen(layer, y)
+    return y
 
 
 def _strided(h: Tensor, examples: int, channels: int, eps: float) -> Tensor:

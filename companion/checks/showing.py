@@ -4,7 +4,7 @@ import linecache
 import os
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ _OURS = str(Path(__file__).parents[1]) + os.sep
 _LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def check(right: str) -> Callable:
+def check(right: str, also: Sequence[Mapping[str, Any]] = ()) -> Callable:
     """Make a check of a function that raises an AssertionError with a sentence for a wrong answer.
 
     The check shows that sentence, and the line of the learner's own code that raised an error, in IPython as in plain
@@ -27,9 +27,11 @@ def check(right: str) -> Callable:
 
     Args:
         right: A sentence on what is known once the answer is right in the cases that are checked by default.
+        also: More cases, as keyword arguments, in which an answer is checked that comes alone. In one case only, an
+            argument may be kept at its value or left out, and nobody notices.
 
     Example:
-        >>> @check(right="Twice 3 is 6.")
+        >>> @check(right="Twice 3 is 6.", also=[{"number": -1.5}])
         ... def check_double(answer, number=3):
         ...     assert answer(number) == 2 * number, f"{answer.__name__}: Double it, do not square it."
         >>> def double(x):
@@ -42,12 +44,14 @@ def check(right: str) -> Callable:
     def decorate(compare: Callable[..., None]) -> Callable[..., None]:
         @wraps(compare)
         def checked(answer: Any, *cases: Any, **more_cases: Any) -> None:
+            given = bool(cases or more_cases)
             try:
-                compare(answer, *cases, **more_cases)
+                for case in [more_cases] if given else [{}, *also]:
+                    compare(answer, *cases, **case)
             except Exception as error:
                 _show_only_the_mistake(error, name_of(answer))
                 raise  # this alone adds no line of ours to the traceback; `raise error` would
-            if not (cases or more_cases or isinstance(answer, RemoteAnswer)):
+            if not (given or isinstance(answer, RemoteAnswer)):
                 print(f"{name_of(answer)}: right. {right}")
 
         return checked

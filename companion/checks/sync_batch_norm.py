@@ -94,7 +94,11 @@ def _has_nan(value: Any) -> bool:
 @check(right="Two machines 3 apart, with 8 values each and a spread of 1.5, come out 1.41 apart.")
 def check_gap(
     answer: Callable,
-    cases: tuple[tuple[float, float, tuple[int, int]], ...] = ((3.0, 1.5, (8, 8)), (2.0, 0.7, (12, 4))),
+    cases: tuple[tuple[float, float, tuple[int, int]], ...] = (
+        (3.0, 1.5, (8, 8)),
+        (2.0, 0.7, (12, 4)),
+        (1.7, 0.9, (4, 10)),
+    ),
 ) -> None:
     """Check that ``answer(distance, spread, counts)`` predicts how far two machines' mean outputs lie apart."""
     for apart, spread, counts in cases:
@@ -126,12 +130,20 @@ def _gap(apart: float, spread: float, counts: tuple[int, int]) -> float:
     return (out[counts[0] :].mean() - out[: counts[0]].mean()).item()
 
 
-@check(right="Three workers normalize as one process would, and hand over at most 9 numbers each for 4 channels.")
+@check(
+    right="Three workers normalize as one process would, and hand over at most 9 numbers each for 4 channels.",
+    also=[{"sizes": (2, 4), "channels": 3, "positions": 5, "eps": 0.03, "seed": 5}],
+)
 def check_sync_normalize(
-    answer: Callable, sizes: tuple[int, ...] = (5, 2, 3), channels: int = 4, positions: int = 3, seed: int = 0
+    answer: Callable,
+    sizes: tuple[int, ...] = (5, 2, 3),
+    channels: int = 4,
+    positions: int = 3,
+    eps: float = 0.1,  # so large that it shows where it was put
+    seed: int = 0,
 ) -> None:
     """Check that ``answer(x, eps)`` normalizes a worker's shard with the statistics of all, and lets little travel."""
-    eps, name = 0.1, name_of(answer)  # an ε that large shows where it was put
+    name = name_of(answer)
     shards = list(random_channels(sum(sizes), channels, positions, seed=seed).split(sizes))
     shards = [x + 2 * rank for rank, x in enumerate(shards)]
     var, mean = torch.var_mean(torch.cat(shards), (0, 2), correction=0, keepdim=True)
@@ -203,13 +215,18 @@ def _by_own_count(shards: Sequence[Tensor], eps: float) -> list[Tensor]:
     return results
 
 
-@check(right="Three workers have the gradients of one process; those of gamma and delta add up over workers.")
-def check_sync_backward(answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), channels: int = 3, seed: int = 0) -> None:
+@check(
+    right="Three workers have the gradients of one process; those of gamma and delta add up over workers.",
+    also=[{"sizes": (3, 5), "channels": 4, "eps": 0.03, "seed": 5}],
+)
+def check_sync_backward(
+    answer: Callable, sizes: tuple[int, ...] = (4, 2, 3), channels: int = 3, eps: float = 0.1, seed: int = 0
+) -> None:
     """Check that ``answer(grad_y, x, gamma, mean, var, count, eps)`` gives a worker's part of the gradients."""
-    eps, name, n = 0.1, name_of(answer), sum(sizes)
+    name, n = name_of(answer), sum(sizes)
     x, grad_y = (random_channels(n, channels, seed=seed + step) for step in range(2))
-    x = x + torch.arange(n, dtype=torch.float64)[:, None]
-    gamma = random_channels(channels, seed=seed + 2)
+    x = x + torch.arange(n, dtype=torch.float64)[:, None] - n
+    gamma = random_channels(channels, seed=seed + 2, offset=0.0)
     leaves = x.clone().requires_grad_(), gamma.clone().requires_grad_(), torch.zeros_like(gamma).requires_grad_()
     y = F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True, eps=eps)
     want = torch.autograd.grad(y, leaves, grad_y)

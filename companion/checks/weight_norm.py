@@ -8,15 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from companion.checks.comparing import distance, expect, expect_call, name_of, observe_or_fail, random_channels
-from companion.checks.observing import call_on_copies
+from companion.checks.observing import call_on_copies, refuse_frozen
 from companion.checks.showing import check
 from companion.norms import weight_norm
 
 
-@check(right="Each of 4 output channels has the length that g says, and the direction of v.")
-def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kernel: int = 5, seed: int = 0) -> None:
-    """Check that ``answer(g, v)`` gives a convolution's weights, of lengths ``g`` and the directions of ``v``."""
+@check(
+    right="Each of 4 output channels has the length that g says, and the direction of v.",
+    also=[{"channels": (3, 2), "kernel": 4, "turned": 2, "seed": 5}],
+)
+def check_conv_weight(
+    answer: Callable, channels: tuple[int, int] = (4, 3), kernel: int = 5, turned: int = 0, seed: int = 0
+) -> None:
+    """Check that ``answer(g, v)`` gives a convolution's weights, of lengths ``g`` and the directions of ``v``.
+
+    So many as are ``turned`` have a negative ``g``, which turns them round.
+    """
     g, v = 2 + random_channels(channels[0], seed=seed).abs(), random_channels(*channels, kernel, seed=seed + 1)
+    g[:turned] *= -1
     column = g[:, None, None]
     over_outputs, over_inputs, over_positions = (column * v / v.norm(dim=axis, keepdim=True) for axis in range(3))
     squares, absolute = (column * v / part.sum((1, 2), keepdim=True) for part in (v.square(), v.abs()))
@@ -33,7 +42,10 @@ def check_conv_weight(answer: Callable, channels: tuple[int, int] = (4, 3), kern
     expect_call(answer, (g, v), column * v / v.flatten(1).norm(dim=1)[:, None, None], mistakes)
 
 
-@check(right="A v 3 times as long takes the same path with 9 times the rate and a ninth of the decay.")
+@check(
+    right="A v 3 times as long takes the same path with 9 times the rate and a ninth of the decay.",
+    also=[{"c": 0.7, "learning_rate": 0.3, "weight_decay": 0.2}],
+)
 def check_same_run(answer: Callable, c: float = 3.0, learning_rate: float = 0.2, weight_decay: float = 0.5) -> None:
     """Check that ``answer(c, learning_rate, weight_decay)`` gives both numbers for a ``v`` that is ``c`` times as long.
 
@@ -85,7 +97,10 @@ def _train(c: float, rate: float, decay: float, steps: int = 8) -> Tensor:
     return layer.weight.detach()
 
 
-@check(right="The gradient of v has no part along v, and that of s has the exponential.")
+@check(
+    right="The gradient of v has no part along v, and that of s has the exponential.",
+    also=[{"units": 3, "inputs": 5, "seed": 5}],
+)
 def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int = 0) -> None:
     """Check that ``answer(grad_w, s, v)`` gives the gradients of ``s`` and ``v`` for w = exp(s) v / |v|."""
     grad_w, v = random_channels(units, inputs, seed=seed), random_channels(units, inputs, seed=seed + 1)
@@ -116,7 +131,10 @@ def check_backward(answer: Callable, units: int = 4, inputs: int = 3, seed: int 
     expect_call(answer, (grad_w, s, v), [grad_s, grad_v], mistakes)
 
 
-@check(right="Layer after layer, each channel starts with mean 0 and deviation 1 over the batch.")
+@check(
+    right="Layer after layer, each channel starts with mean 0 and deviation 1 over the batch.",
+    also=[{"examples": 4, "positions": 7, "seed": 5}],
+)
 def check_repaired_start(answer: Callable, examples: int = 6, positions: int = 5, seed: int = 0) -> None:
     """Check that ``answer(layers, batch)`` sets ``g`` and offset of convolutions from a batch."""
     stale, unit = {"stale": True}, {"unit": True}
@@ -160,6 +178,8 @@ def _started(answer: Callable, examples: int, positions: int, seed: int) -> list
             layer.parametrizations.weight.original0.fill_(0.7)
             layer.bias.copy_(0.1 * torch.arange(len(v), dtype=v.dtype))
     answer(layers, batch)
+    for layer in layers:
+        refuse_frozen(layer)
     return [[layer.weight, layer.bias, layer.parametrizations.weight.original1] for layer in layers]
 
 

@@ -64,6 +64,14 @@ class Buggy(CompactBatchNorm):
         return torch.is_grad_enabled()
 
 
+class WeightDetachedInEvaluation(CompactBatchNorm):
+    """Right, but for the gradient of the weight in evaluation."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.training else y - self.bias + self.bias.detach()
+
+
 RIGHT = {
     "standardize_batch": [by_torch, by_hand],
     "batches_until": [counted, lambda momentum, within: math.ceil(math.log(within, 1 - momentum))],
@@ -80,22 +88,27 @@ WRONG = {
         (lambda x, eps=1e-5: by_hand(x, 0.0), "eps is missing"),
         (lambda x, eps=1e-5: (x - x.mean()) / (x.var(correction=0) + eps).sqrt(), "of its own"),
         (lambda x, eps=1e-5: None, "Is there a return"),
+        (lambda x, eps=1e-5: by_hand(x, 0.1), "<lambda>: "),
     ],
     "batches_until": [
         (lambda momentum, within: math.ceil(math.log(within) / math.log(momentum)), "weight of the new batch"),
         (lambda momentum, within: int(math.log(within) / math.log(1 - momentum)), "One batch too few"),
         (lambda momentum, within: math.ceil(1 / momentum), "not 1 / momentum"),
+        (lambda momentum, within: counted(momentum, 0.01), "momentum 0.3"),
     ],
     "backward": [
         (backward_without("mean"), "the mean depends on x"),
         (backward_without("var"), "the variance depends on x"),
         (backward_without("mean", "var"), "Both paths are missing"),
         (backward_without(sums=False), "sums over the batch, not means"),
+        (lambda grad_y, x, gamma, eps: in_one_formula(grad_y, x, gamma.abs(), eps), "<lambda>: "),
     ],
     "Repaired": [
         (Buggy, "Is the mode self.training"),
         (MISTAKES["running var / n"], "divided by n - 1"),
         (MISTAKES["stats detached"], "Neither may be detached"),
         (MISTAKES["graph kept"], "detached before they are stored"),
+        (lambda channels: CompactBatchNorm(channels).requires_grad_(False), "parameter gradients: "),
+        (WeightDetachedInEvaluation, "Neither may be detached or frozen"),
     ],
 }

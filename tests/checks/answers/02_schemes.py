@@ -149,6 +149,13 @@ def cut(**pieces):
     return type("Repaired", (Cut,), pieces)
 
 
+class ConstantScales(Written):
+    """Nobody can train the scales and offsets."""
+
+    def forward(self, h):
+        return super().forward(h).detach()
+
+
 RIGHT = {
     "standardize_sets": [by_masks, by_layer_norm],
     "changes_nothing": [measured, by_whole_groups],
@@ -167,6 +174,7 @@ WRONG = {
         (sets_wrong(together=True), "sorted by set"),
         (sets_wrong(by_number=lambda sets: range(len(set(sets)))), "came out as zeros"),
         (sets_wrong(correction=1), "not n - 1"),
+        (lambda h, sets, eps=1e-5: by_masks(h, sets, 0.1), "<lambda>: "),
     ],
     "changes_nothing": [
         (lambda first, second: first == second, "same norm twice"),
@@ -190,5 +198,6 @@ WRONG = {
         (cut(neighbours=False), "Examples that share are neighbours"),
         (cut(early=True), "partly taken off again"),
         (cut(offset=False), "Where did the offset go"),
+        (ConstantScales, "no gradient reaches weight and bias"),
     ],
 }

@@ -59,6 +59,12 @@ def by_enumeration(h, g):
     return np.std(means)
 
 
+def by_covariance(h, g):
+    variance = h.var(correction=0)
+    sum_varies = g * variance - g * (g - 1) * variance / (len(h) - 1)
+    return sum_varies.clamp(min=0).sqrt() / g
+
+
 def by_unbiased_variance(h, g):
     return (h.var() * (1 / g - 1 / len(h))).sqrt()
 
@@ -118,10 +124,20 @@ def as_they_come(self, y, parts):
     return y
 
 
+def refuse_always(self, x):
+    if len(x) % self.g:
+        raise ValueError("g must divide the batch")
+    return Torch.forward(self, x)
+
+
+def frozen(channels, g):
+    return Torch(channels, g).requires_grad_(False)
+
+
 RIGHT = {
     "even_ghosts": [by_sizes, by_numpy],
     "matched_momentum": [by_bisection, lambda m, n, g: -math.expm1(math.log1p(-m) * g / n)],
-    "scatter_of_means": [by_enumeration, by_unbiased_variance],
+    "scatter_of_means": [by_covariance, by_unbiased_variance],
     "Repaired": [Torch, companion.GhostBatchNorm],
 }
 
@@ -151,6 +167,9 @@ WRONG = {
         (lambda h, g: by_enumeration(h, g) ** 2, "asked is the standard deviation"),
         (lambda h, g: (h.var() / g * (len(h) - g) / (len(h) - 1)) ** 0.5, "all there are"),
         (lambda h, g: (h.var(correction=0) / g * (1 - g / len(h))) ** 0.5, "Nearly"),
+        (by_enumeration, "one by one"),
+        (lambda h, g: by_covariance(h.abs(), g), "scatter_of_means, 7 examples, ghosts of 3"),
+        (lambda h, g: by_covariance(h, g) if len(h) < 100 else h.std() / g**0.5, "scatter_of_means, 500 examples"),
     ],
     "Repaired": [
         (piece(cut=suspect, back=as_they_come), "instead of ghosts of g"),
@@ -161,5 +180,7 @@ WRONG = {
         (piece(once=True), "by the ghosts' mean"),
         (piece(evaluate_ghosts=True), "no ghosts"),
         (piece(strict=False), "Raise a ValueError"),
+        (piece(forward=refuse_always), "in evaluation mode it refuses"),
+        (frozen, "norm.weight has requires_grad=False"),
     ],
 }

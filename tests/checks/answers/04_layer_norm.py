@@ -173,6 +173,7 @@ WRONG = {
         (masked_wrong(var="all"), "but the variance does not"),
         (masked_wrong(axes=(1,)), "for each position"),
         (masked_wrong(axes=(0, 1, 2)), "yours share one"),
+        (lambda h, lengths, eps=1e-5: by_mask(h, lengths, 0.1), "<lambda>: "),
     ],
     "largest_output": [
         (lambda c, p, per_token: math.sqrt(c if per_token else c * p), "radius of the sphere"),
@@ -199,5 +200,6 @@ WRONG = {
         (block(padding=(0, 2)), "wrong end"),
         (block(normalize=so_far), "shares with the positions before"),
         (block(normalize=next_counts), "Earlier outputs still move"),
+        (lambda channels: Block(channels).requires_grad_(False), "conv.weight has requires_grad=False"),
     ],
 }

@@ -53,6 +53,10 @@ def loudness(divisor):
     return loudness_after
 
 
+def root_of_squares(times, size):
+    return ((times**2 + size - 1) / size) ** 0.5
+
+
 def by_trying(channels, num_groups, times):
     x = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64).expand(channels, 4).clone()
     x[-1] *= times
@@ -117,6 +121,11 @@ def swap_recursively(model, size):
     return model
 
 
+def four_axes_only(x, num_groups, eps=1e-5):
+    N, H, W, C = x.shape
+    return last_by_torch(x.reshape(N, H * W, C), num_groups, eps).reshape(x.shape)
+
+
 RIGHT = {
     "group_norm_last": [last_by_torch, last_one_by_one, last_by_standardize],
     "loudness_after": [loudness(lambda a, k: ((a * a + k - 1) / k) ** 0.5), by_trying],
@@ -135,6 +144,8 @@ WRONG = {
         (last("runs", (1, 2, 4), correction=1), "not n - 1"),
         (last("runs", (1, 2, 4), eps_inside=False), "inside the square root"),
         (lambda x, num_groups, eps=1e-5: F.group_norm(x.movedim(-1, 1), num_groups, eps=eps), "go back"),
+        (four_axes_only, "four_axes_only"),
+        (lambda x, num_groups, eps=1e-5: last_by_torch(x, 2, eps), "<lambda>: "),
     ],
     "loudness_after": [
         (lambda channels, num_groups, times: (times, 1, 1), "divided by one number"),
@@ -144,6 +155,10 @@ WRONG = {
         (loudness(lambda a, k: (a * a + k - 1) ** 0.5), "not their sum"),
         (lambda channels, num_groups, times: by_trying(num_groups**2, num_groups, times), "not num_groups."),
         (lambda channels, num_groups, times: [*by_trying(channels, 1, times)], "Only in layer norm"),
+        (
+            lambda channels, num_groups, times: loudness(root_of_squares)(channels, max(num_groups, 3), times),
+            "10 channels, 2 groups",
+        ),
     ],
     "backward": [
         (backward_with(gamma_first=False, gamma_last=True), "before you average"),
@@ -152,6 +167,7 @@ WRONG = {
         (backward_with(var=False), "The variance depends on x"),
         (backward_with(mean=False, var=False), "Both paths are missing"),
         (backward_with(groups=1), "only those of a group share"),
+        (lambda grad_y, x, gamma, n, eps: one_by_one(grad_y, x, gamma.abs(), n, eps), "<lambda>: "),
     ],
     "to_group_norm": [
         (swap(deep=False), "a batch norm is left"),
@@ -159,5 +175,6 @@ WRONG = {
         (swap(eps=False), "eps is not kept"),
         (swap(keep=""), "The weight is a new layer's"),
         (swap(keep="weight"), "The bias is a new layer's"),
+        (lambda model, size: swap()(model, size).requires_grad_(False), "0.0.weight has requires_grad=False"),
     ],
 }

@@ -153,6 +153,15 @@ class OnlyFeaturesRefused(Layer):
         return x.dim() < 3
 
 
+class StrictInTraining(Layer):
+    def too_few(self, x):
+        return self.training and super().too_few(x)
+
+
+class UpToTwoAxes(Layer):
+    axes = staticmethod(lambda x: tuple(range(2, min(x.dim(), 4))))
+
+
 class Unbiased(Layer):
     correction = 1
 
@@ -186,6 +195,7 @@ WRONG = {
         (adopt(power=1), "not its variance"),
         (adopt(power=0), "is still to be multiplied"),
         (adopt(add=False), "is still to be added"),
+        (lambda x, style, eps: adopt_one_by_one(x, style, 0.1), "<lambda>: "),
     ],
     "faintest": [
         (lambda share, eps: math.sqrt(share * eps / (1 - share)), "left the root out"),
@@ -207,5 +217,7 @@ WRONG = {
         (Lax, "for features without positions"),
         (OnlyFeaturesRefused, "one value has no spread"),
         (Unbiased, "divided by their number"),
+        (StrictInTraining, "(3, 4), in evaluation: It must raise"),
+        (UpToTwoAxes, "x of shape (3, 4, 2, 4, 3)"),
     ],
 }

@@ -181,6 +181,10 @@ def suspect(grad_y, x, gamma, mean, var, count, eps):
     return (yield from backward(by="len", of="all")(grad_y, x, gamma, mean, var, count, eps))
 
 
+def positive_gamma(grad_y, x, gamma, mean, var, count, eps):
+    return (yield from backward()(grad_y, x, gamma.abs(), mean, var, count, eps))
+
+
 RIGHT = {
     "merge": [merge_two_at_a_time, merge_without_nan, merge()],
     "gap": [gap_by_trying, gap(lambda distance, a, b: a * b * (distance / (a + b)) ** 2)],
@@ -206,6 +210,7 @@ WRONG = {
         (gap(lambda distance, a, b: distance**2), "not from the other machine's mean"),
         (gap(lambda distance, a, b: distance**2 / 4), "it is not half-way"),
         (lambda distance, spread, counts: gap_by_trying(distance, spread, counts) ** 2 / distance, "root is missing"),
+        (lambda distance, spread, counts: gap_by_trying(round(distance), spread, counts), "distance 1.7"),
     ],
     "sync_normalize": [
         (normalize_alone, "that is local batch norm"),
@@ -219,6 +224,7 @@ WRONG = {
         (normalize_in_float32, "is in float32"),
         (normalize_by_means, "A mean of nothing is nan"),
         (normalize_in_one_round, "has lost its digits"),
+        (lambda x, eps=1e-5: normalize()(x, 0.1), "<lambda>: "),
     ],
     "sync_backward": [
         (backward(travels=False, by="len"), "Each worker looked at its own shard only"),
@@ -227,5 +233,6 @@ WRONG = {
         (backward(of="all"), "once for each worker too often"),
         (backward(paths=False), "paths through mean and variance are missing"),
         (backward(scaled=False), "gamma is missing"),
+        (positive_gamma, "positive_gamma: "),
     ],
 }

@@ -89,6 +89,12 @@ def nothing_set(layers, batch):
     return [layer.weight for layer in layers]
 
 
+def and_frozen(layers, batch):
+    by_the_package(layers, batch)
+    for layer in layers:
+        layer.parametrizations.weight.original1.requires_grad_(False)
+
+
 RIGHT = {
     "conv_weight": [by_torch, channel_by_channel],
     "same_run": [in_one_product, in_tensors],
@@ -107,6 +113,7 @@ WRONG = {
         (lambda g, v: g[:, None, None] * v, "not divided by its length yet"),
         (lambda g, v: g * v, "raised RuntimeError"),
         (lambda g, v: by_torch(g, v).permute(1, 0, 2), "where shape (4, 3, 5) is wanted"),
+        (lambda g, v: channel_by_channel(g.abs(), v), "<lambda>: "),
     ],
     "same_run": [
         (lambda c, eta, lam: (eta, lam), "The rate is as before"),
@@ -118,6 +125,7 @@ WRONG = {
         (lambda c, eta, lam: (c**2 * eta, c**2 * lam), "The decay should not grow with it"),
         (lambda c, eta, lam: c**2 * eta, "gave a number, where several parts are wanted"),
         (lambda c, eta, lam: (c**2 * eta, float("nan")), "is not what was asked for"),
+        (lambda c, eta, lam: (c**2 * 0.2, lam / c**2), "c = 0.7"),
     ],
     "backward": [
         (backward_with(grad_s=lambda along, s: along), "whose derivative is missing"),
@@ -127,6 +135,7 @@ WRONG = {
         (backward_with(grad_s=lambda along, s: along, factor=torch.ones_like), "Both gradients lack exp(s)"),
         (lambda w, s, v: by_autograd(w, s, v)[::-1], "The order is s, v"),
         (lambda w, s, v: (by_autograd(w, s, v)[0][:, 0], by_autograd(w, s, v)[1]), "gave a tensor of shape (4,)"),
+        (lambda grad_w, s, v: by_autograd(grad_w, s, v.abs()), "<lambda>: "),
     ],
     "repaired_start": [
         (lambda layers, batch: by_the_outputs(layers, batch, position_by_position), "how much the positions differ"),
@@ -136,5 +145,6 @@ WRONG = {
         (lambda layers, batch: by_the_outputs(layers, batch, lambda t: t.std((0, 2))), "divided by n, not n - 1"),
         (with_unit_v, "v must stay as it is"),
         (nothing_set, "Nothing was set"),
+        (and_frozen, "parametrizations.weight.original1 has requires_grad=False"),
     ],
 }

@@ -104,6 +104,11 @@ def shorten_columns(model):
         layer.weight.div_(layer.weight.norm(dim=0))
 
 
+def and_frozen(model):
+    by_state(model)
+    model.requires_grad_(False)
+
+
 RIGHT = {
     "length_is_free": [by_two_questions, lambda norm, bias, training: (norm, bias, training) in FREE],
     "turns_around_cut": [step_by_step, turns()],
@@ -134,6 +139,7 @@ WRONG = {
         (turns(later=lambda f: 1), "the rate has changed"),
         (lambda eta, lam, factor: (2 * eta * lam) ** 0.5, "where several parts are wanted"),
         (lambda eta, lam, factor: (float("nan"), 1.0, 1.0), "it is not what was asked for"),
+        (lambda eta, lam, factor: turns()(0.5, lam, factor), "the turn before the cut: off"),
     ],
     "direction_step": [
         (step_with(direction=lambda moved, grown: moved), "The new directions have length 1"),
@@ -143,6 +149,7 @@ WRONG = {
         (step_with(new=lambda rate, grown: rate * grown**2), "yours grows with the length"),
         (lambda u, rate, g, decay: with_weights(u, rate, -g, decay), "subtract it"),
         (step_with(new=lambda rate, grown: (rate / grown**2)[:, None]), "gave a tensor of shape (4, 1)"),
+        (lambda u, rate, g, decay: by_pythagoras(u, rate, g, 0.2), "<lambda>: "),
     ],
     "repaired_shorten": [
         (shorten_with(last=True), "Nothing normalizes what the last layer puts out"),
@@ -154,5 +161,6 @@ WRONG = {
         (shorten_with(offset=False), "The offsets were left as they were"),
         (shorten_with(offset=False, power=1), "Two things are wrong in evaluation"),
         (shorten_with(mean=False, power=0), "The running statistics are still those"),
+        (and_frozen, "0.weight has requires_grad=False"),
     ],
 }

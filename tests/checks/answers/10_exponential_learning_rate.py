@@ -118,6 +118,7 @@ WRONG = {
         (lambda clip, step, alpha: clip * alpha ** (step + 1), "One step early"),
         (lambda clip, step, alpha: clip / alpha ** (2 * step), "The threshold grows with the rate"),
         (lambda clip, step, alpha: None, "Is there a return"),
+        (lambda clip, step, alpha: alpha**step, "logits of run and twin"),
     ],
     "repaired_twin": [
         (twin_with(sign=1.0, late=1, last_grows=True, last_decay=0.0), "3 bugs are left"),
@@ -129,6 +130,7 @@ WRONG = {
         (twin_with(sign=0.0), "There is no push"),
         (the_first_run, "This is the run with weight decay itself"),
         (lambda *arguments: None, "Nothing has moved"),
+        (lambda *arguments: by_hand(*arguments[:-1], 12), "<lambda>: "),
     ],
     "decoupled_twin": [
         (decoupled(first=lambda eta, a: eta), "the very first step has to be divided"),
@@ -139,5 +141,6 @@ WRONG = {
         (decoupled(momentum=lambda mu, a: mu * a * a), "one factor of α, not two"),
         (decoupled(alpha=coupled, momentum=lambda mu, a: mu), "decay does not go through the buffer"),
         (lambda eta, lam, mu: (eta / (1 - eta * lam), mu), "where 3 are wanted"),
+        (lambda eta, lam, mu: in_tensors(0.3, lam, mu), "logits of run and twin, momentum 0.0: off"),
     ],
 }

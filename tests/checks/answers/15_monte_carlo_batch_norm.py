@@ -133,6 +133,16 @@ def passes_with(momentum=1.0, correct=True, dropout=False, copy=True, anew=False
     return answer
 
 
+def and_frozen(network, x, queries, batches):
+    answers = layer_by_layer(network, x, queries, batches)
+    network.requires_grad_(False)
+    return answers
+
+
+def first_rows(batches):
+    return torch.arange(batches.shape[1]).repeat(len(batches), 1)
+
+
 RIGHT = {
     "normalize_queries": [in_a_loop, with_scale_and_shift],
     "batch_size_for": [by_search, lambda f, m, n: n * m / (m + f * f * (n - m))],
@@ -151,6 +161,7 @@ WRONG = {
         (queries_with(dims=(1, 2)), "yours share one"),
         (lambda b, q, gamma, delta, eps: in_a_loop(b, q, gamma, delta, eps)[0], "where shape (3, 4, 2) is wanted"),
         (lambda b, q, gamma, delta, eps: (q - b.mean(1)) / b.std(1), "raised RuntimeError"),
+        (lambda b, q, gamma, delta, eps: in_a_loop(b, q, gamma.abs(), delta, eps), "<lambda>: off"),
     ],
     "batch_size_for": [
         (lambda f, m, n: m / f**2, "infinitely many rows"),
@@ -159,6 +170,8 @@ WRONG = {
         (lambda f, m, n: n / (1 + (n - m) / m / f**2), "yours is larger where the scatter should be"),
         (lambda f, m, n: m * f, "not of the batch size"),
         (lambda f, m, n: None, "Is there a return"),
+        (lambda f, m, n: round(by_search(f, m, n)), "from batches of 2, factor"),
+        (lambda f, m, n: by_search(f, m, 9), "from batches of 2, factor"),
     ],
     "split_entropy": [
         (of_mean_logits, "Average the probabilities, not the logits"),
@@ -180,5 +193,7 @@ WRONG = {
         (passes_with(momentum=None, correct=False), "averages all batches so far"),
         (passes_with(momentum=None), "shrinks the average each time"),
         (passes_with(own=True), "normalized with their own statistics"),
+        (and_frozen, "comes back changed, in its requires_grad"),
+        (lambda network, x, q, b: layer_by_layer(network, x, q, first_rows(b)), "<lambda>: off by"),
     ],
 }
