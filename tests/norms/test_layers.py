@@ -530,6 +530,8 @@ def test_compiled_batch_sizes_may_vary():
 def test_compiled_to_machine_code_is_eager(missing):
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         missing("torch.compile needs a C++ compiler")
+    if " " in torch.__file__:
+        pytest.skip("torch's compiler does not quote paths: it cannot link from a folder with a space in its name")
     compare_with_compiled(*same_state(GhostBatchNorm(6, 4)), "inductor", CLOSE[torch.float32], modes=[True])
 
 
