@@ -7,8 +7,8 @@ from companion.checks.comparing import expect_call
 from companion.checks.showing import check
 
 
-@check(right="Six values make four stripes of one sign.")
-def check_count(answer: Callable, values: tuple[float, ...] = (1.0, -1.0, -2.0, 4.0, -3.0, -5.0)) -> None:
+@check(right="Six values make four stripes of one sign.", also=[{"values": (-0.3, 2.5, 0.4, -1.2, 0.2, -0.7)}])
+def check_count(answer: Callable, values: tuple[float, ...] = (0.4, -1.5, -2.5, 4.2, -0.3, -5.1)) -> None:
     """Fail unless ``answer(values)`` is the number of stretches of one sign."""
     mistakes = {
         "You counted the changes; there is one stripe more.": len(_widths(values)) - 1,
@@ -18,8 +18,8 @@ def check_count(answer: Callable, values: tuple[float, ...] = (1.0, -1.0, -2.0, 
     expect_call(answer, (list(values),), len(_widths(values)), mistakes)
 
 
-@check(right="The widest of four stripes has three values.")
-def check_widest(answer: Callable, values: tuple[float, ...] = (1.0, 2.0, -1.0, 4.0, -3.0, -5.0, -2.0)) -> None:
+@check(right="The widest of four stripes has three values.", also=[{"values": (-0.3, 2.5, 0.4, 0.2, 1.3, -1.2)}])
+def check_widest(answer: Callable, values: tuple[float, ...] = (1.5, 0.2, -1.2, 4.6, -0.3, -5.1, -2.2)) -> None:
     """Fail unless ``answer(values)`` is the length of the longest stretch of one sign."""
     widths = _widths(values)
     mistakes = {
