@@ -33,7 +33,7 @@ each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(pa
 @pytest.mark.parametrize(
     ("rooms", "suffix", "bar"),
     [
-        (("companion/norms", "companion/probes", "companion/lab", "companion/show"), ".py", 2000),
+        (("companion/norms", "companion/probes", "companion/lab", "companion/show"), ".py", 2060),
         pytest.param(("companion/figures",), ".js", 1900, marks=UNMET),
         (("classroom",), ".py", 1550),
     ],
