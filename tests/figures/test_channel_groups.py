@@ -196,3 +196,13 @@ def test_curves_are_drawn_from_the_outputs(show):
         middle = float(row.locator("line").last.get_attribute("y1"))
         heights = [(middle - float(point.split()[1])) / 10.5 * limit for point in points]
         assert heights == pytest.approx(output.tolist(), abs=0.06 / 10.5 * limit)
+
+
+@pytest.mark.slow
+def test_two_figures_do_not_touch_each_other_and_each_has_the_divisors_of_its_channels(show):
+    first, second = show(ChannelGroups(), ChannelGroups(values=np.random.default_rng(0).random((6, 9)), groups=3))
+    first.get_by_role("slider", name="its loudness").focus()
+    first.page.keyboard.press("End")
+    assert sum(is_moved(first)) == 4
+    assert is_moved(second) == [False] * 6
+    assert second.locator(".fig-choice button").all_inner_texts() == ["1", "2", "3", "6"]

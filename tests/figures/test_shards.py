@@ -163,3 +163,14 @@ def test_two_figures_do_not_touch_each_other(show):
     first, second = show(Shards(), Shards(machines=4))
     first.get_by_role("button", name="synchronised").click()
     assert second.get_by_role("button", name="each for itself").get_attribute("aria-pressed") == "true"
+
+
+@slow
+@pytest.mark.parametrize("width", [320, 760])
+@pytest.mark.parametrize("norm", ["local", "sync"])
+def test_nothing_sticks_out_with_either_norm(show, width, norm):
+    figure = Shards(machines=4, norm=norm, drifts=[5, -5, 5, -5])
+    [drawn] = show(figure, viewport={"width": width, "height": 900})
+    assert drawn.page.evaluate("document.documentElement.scrollWidth") <= width
+    texts = drawn.locator("svg text").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
+    assert max(texts) <= width
