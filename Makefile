@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PAIRS = $(wildcard $(foreach kind,ipynb md,notebooks/[0-9]*.$(kind) notebooks/solutions/*/*.$(kind)))
 NOTEBOOKS = $(addsuffix .ipynb,$(sort $(basename $(PAIRS))))
 one_of_each = $(foreach name,$(basename $(NOTEBOOKS)),$(firstword $(wildcard $(name).ipynb $(name).md)))
+# A replication's seeds; the last is left out.
+SEEDS ?= 1000:1020
 # A learner's own copies of chapters and exercises.
 WORKBOOK := workbook
 # Jupyter refuses to run as root unless it is told that this is meant (containers).
@@ -20,7 +22,7 @@ STAGE = sh book/tools/stage.sh
 PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test style lines book notebooks exercises release bench clean
+.PHONY: help lab test style lines book notebooks exercises claims replicate release bench clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -50,12 +52,13 @@ test: $(VENV)/test.stamp ## check everything: style, rooms, pairs, book, unit te
 	@sh book/tools/stage.sh
 	@echo "make test: everything passed."
 
-style: $(VENV)/test.stamp ## check what takes seconds: style, who imports whom, pairs
+style: $(VENV)/test.stamp ## check what takes seconds: style, who imports whom, pairs, claims
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	test ! -x $(BIN)/biome || $(BIN)/biome check companion/figures # not every platform has a wheel of it
 	$(BIN)/lint-imports
 	$(BIN)/python book/tools/pairs.py
+	$(BIN)/python book/tools/claims.py --check
 
 # --all: a second build would forget the warnings of the first.
 book: $(VENV)/test.stamp ## build the site into _build/html, from the notebooks' stored outputs
@@ -70,6 +73,12 @@ notebooks: $(VENV)/test.stamp ## bring pairs into step, execute every notebook, 
 
 lines: ## print the lines of code of each room
 	@$(PYTHON) book/tools/lines.py
+
+claims: $(VENV)/test.stamp ## bring claims.lock into step with the chapters (OPEN="05a" REASON="…" lets a rule change)
+	$(BIN)/python book/tools/claims.py $(if $(OPEN),--open $(OPEN) --reason "$(REASON)") $(if $(TAKE),--take "$(TAKE)")
+
+replicate: $(VENV)/test.stamp ## run the chapters on seeds that nobody has seen (SEEDS=1000:1020, CHAPTERS="02 09"), store what claims measure
+	$(BIN)/python book/tools/replicate.py --seeds $(SEEDS) $(if $(CHAPTERS),--chapters $(CHAPTERS))
 
 exercises: $(VENV)/test.stamp ## derive notebooks/exercises from notebooks/solutions
 	$(BIN)/companion release --all --flat --to notebooks/exercises

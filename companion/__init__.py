@@ -19,7 +19,7 @@ ROOMS = {
         signal_propagation
     """,
     "lab": """
-        Dataset Fit WorkersFailed cnn fit get_device load_data mlp recompute_statistics run_workers start_session sweep
+        Dataset Fit cnn fit get_device load_data mlp recompute_statistics start_session sweep
     """,
     "show": """
         INK MUTED SCHEMES Claim Measured above at_least at_most band below between dots label_panels summarize track
@@ -28,7 +28,9 @@ ROOMS = {
         BatchMates ChannelGroups Contrast Doubt Ghosts Shards Spiral Tokens Twins WeightSplit WhoShares
     """,
     "checks": "MISTAKES check_batch_norm compare_batch_norm",
-    "studies": "Table compare_with_submission load_uci run_trials run_uci standard_splits",
+    "studies": """
+        Table WorkersFailed compare_with_submission load_uci run_trials run_uci run_workers standard_splits
+    """,
 }
 ROOM_OF = {name: room for room, names in ROOMS.items() for name in names.split()}
 __all__ = sorted(ROOM_OF)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 TENSORS = ("x", "y", "x_test", "y_test")
+SEEDS = 2**31  # what every generator in use takes
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Dataset:
         return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 
-def load_data(name: str) -> Dataset:
+def load_data(name: str, seed: int = 0) -> Dataset:
     r"""Load one of the data sets that need no download.
 
     ============  =============================  ==================  =======  ===============
@@ -48,16 +49,18 @@ def load_data(name: str) -> Dataset:
     ============  =============================  ==================  =======  ===============
 
     Inputs become :math:`(x - m)/s` with the training set's :math:`m` and :math:`s`: one pair for
-    signals and images, one pair a feature for tables; a table's targets likewise. The split is fixed.
+    signals and images, one pair a feature for tables; a table's targets likewise. The same seed gives the same data and
+    the same split every time.
 
     Args:
         name: ``"mnist1d"``, ``"digits"`` or ``"diabetes"``.
+        seed: Another seed draws other generated data, or another split; 0 is what the chapters show.
 
     Returns:
         A :class:`Dataset` on the CPU.
 
     Raises:
-        ValueError: If there is no data set of that name.
+        ValueError: If there is no data set of that name, or ``seed`` is not a whole number, 0 or more.
 
     Source:
         ``mnist1d``: Greydanus and Kobak (2024), https://arxiv.org/abs/2011.14439. ``digits``, ``diabetes``:
@@ -71,16 +74,20 @@ def load_data(name: str) -> Dataset:
     if name not in _LOADERS:
         known = ", ".join(repr(known) for known in _LOADERS)
         raise ValueError(f"name must be one of {known}, but got {name!r}")
-    return _LOADERS[name]()
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
+        raise ValueError(f"seed must be a whole number from 0 to {SEEDS - 1}, but got {seed!r}; 0 is the usual")
+    return _LOADERS[name](int(seed))
 
 
-def _mnist1d() -> Dataset:
+def _mnist1d(seed: int) -> Dataset:
     from mnist1d.data import get_dataset_args, make_dataset
 
     # Generating the data seeds the global generators: the caller's are put back.
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        raw = make_dataset(get_dataset_args())
+        settings = get_dataset_args()
+        settings.seed += seed
+        raw = make_dataset(settings)
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
@@ -88,23 +95,23 @@ def _mnist1d() -> Dataset:
     return _normalised("mnist1d", raw["x"], raw["y"], raw["x_test"], raw["y_test"])
 
 
-def _digits() -> Dataset:
+def _digits(seed: int) -> Dataset:
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    return _normalised("digits", *_split(raw.images[:, None], raw.target, test=797))
+    return _normalised("digits", *_split(raw.images[:, None], raw.target, test=797, seed=seed))
 
 
-def _diabetes() -> Dataset:
+def _diabetes(seed: int) -> Dataset:
     from sklearn.datasets import load_diabetes
 
     raw = load_diabetes(scaled=False)
-    return _normalised("diabetes", *_split(raw.data, raw.target.astype(float), test=100), per_feature=True)
+    return _normalised("diabetes", *_split(raw.data, raw.target.astype(float), test=100, seed=seed), per_feature=True)
 
 
-def _split(x: np.ndarray, y: np.ndarray, test: int) -> tuple[np.ndarray, ...]:
-    """Hold out ``test`` examples, the same ones every time: ``(x, y, x_test, y_test)``."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).numpy()
+def _split(x: np.ndarray, y: np.ndarray, test: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Hold out ``test`` examples, the same ones for the same seed: ``(x, y, x_test, y_test)``."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).numpy()
     train, held_out = order[:-test], order[-test:]
     return x[train], y[train], x[held_out], y[held_out]
 

@@ -1,55 +1,78 @@
 """A claim is an object: what is stated, by whom, what was measured, what would count, and the verdict."""
 
 import html
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from companion.show.strip import LEGEND, dot_strip, nearest, unseen_values
+
 MIME = "application/vnd.udl-companion.claim+json"
+LOCK = "claims.lock"  # every criterion of the book, fixed before it is tested; it stands in the project's root
+KEEPS = {
+    "≤": np.less_equal,
+    "≥": np.greater_equal,
+    ">": np.greater,
+    "<": np.less,
+    "between": lambda values, bounds: (bounds[0] <= values) & (values <= bounds[1]),
+}
 
 
 @dataclass(frozen=True)
 class Criterion:
     """A rule that measured values keep or break, and its text: made by :func:`at_most` and the like."""
 
-    text: str
-    keeps: Callable[[np.ndarray], np.ndarray]
+    comparator: str
+    bound: float | tuple[float, float]
     of_mean: bool = False
+
+    @property
+    def text(self) -> str:
+        """The rule in words, such as ``mean ≥ 2``."""
+        bounds = np.atleast_1d(self.bound)
+        rule = f"{self.comparator} {' and '.join(f'{bound:g}' for bound in bounds)}"
+        return f"mean {rule}" if self.of_mean else rule
 
     def met_by(self, values: np.ndarray) -> bool:
         """Return True if every value (or the mean) keeps the rule; a value that is NaN never does."""
-        return bool(np.all(self.keeps(values.mean() if self.of_mean else values)))
+        return bool(np.all(KEEPS[self.comparator](values.mean() if self.of_mean else values, self.bound)))
+
+    def to_dict(self) -> dict:
+        """Return the rule as plain data, as ``claims.lock`` holds it."""
+        bound = [float(value) for value in np.atleast_1d(self.bound)]
+        return {
+            "comparator": self.comparator,
+            "bound": bound if len(bound) > 1 else bound[0],
+            "of": "mean" if self.of_mean else "each",
+        }
 
 
 def at_most(bound: float, of_mean: bool = False) -> Criterion:
     """Make the rule that every value (or the mean over seeds) is at most ``bound``."""
-    return Criterion(_text(f"≤ {bound:g}", of_mean), lambda values: values <= bound, of_mean)
+    return Criterion("≤", bound, of_mean)
 
 
 def at_least(bound: float, of_mean: bool = False) -> Criterion:
     """Make the rule that every value (or the mean over seeds) is at least ``bound``."""
-    return Criterion(_text(f"≥ {bound:g}", of_mean), lambda values: values >= bound, of_mean)
+    return Criterion("≥", bound, of_mean)
 
 
 def above(bound: float, of_mean: bool = False) -> Criterion:
     """Make the rule that every value (or the mean over seeds) is greater than ``bound``."""
-    return Criterion(_text(f"> {bound:g}", of_mean), lambda values: values > bound, of_mean)
+    return Criterion(">", bound, of_mean)
 
 
 def below(bound: float, of_mean: bool = False) -> Criterion:
     """Make the rule that every value (or the mean over seeds) is less than ``bound``."""
-    return Criterion(_text(f"< {bound:g}", of_mean), lambda values: values < bound, of_mean)
+    return Criterion("<", bound, of_mean)
 
 
 def between(low: float, high: float, of_mean: bool = False) -> Criterion:
     """Make the rule that every value (or the mean over seeds) lies between ``low`` and ``high``."""
-    text = _text(f"between {low:g} and {high:g}", of_mean)
-    return Criterion(text, lambda values: (low <= values) & (values <= high), of_mean)
-
-
-def _text(rule: str, of_mean: bool) -> str:
-    return f"mean {rule}" if of_mean else rule
+    return Criterion("between", (low, high), of_mean)
 
 
 def summarize(values, over: str = "seeds") -> str:
@@ -82,12 +105,16 @@ def summarize(values, over: str = "seeds") -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured quantity: a value for each seed (or whatever ``over`` names) and the rule to keep, if any."""
+    """One measured quantity: a value for each seed (or whatever ``over`` names) and the rule to keep, if any.
+
+    Where two things are compared, ``tie`` is the value at which neither is ahead: 0 for a difference, 1 for a ratio.
+    """
 
     quantity: str
     values: Sequence[float]
     criterion: Criterion | None = None
     over: str = "seeds"
+    tie: float | None = None
 
     def __post_init__(self) -> None:
         if _values(self.values).size == 0:
@@ -111,6 +138,9 @@ class Measured:
             "summary": summarize(values, self.over),
             "criterion": rule,
             "met": self.met,
+            "rule": None if self.criterion is None else self.criterion.to_dict(),
+            "over": self.over,
+            "tie": self.tie,
         }
 
 
@@ -127,7 +157,9 @@ class Claim:
             numbers are only reported.
 
     Raises:
-        AssertionError: If the verdict is not the one that the text states.
+        AssertionError: If the verdict is not the one that the text states, or a criterion not the one that
+            ``claims.lock`` holds (looked for in the working folder and those above it; without one, nothing is
+            compared). With ``COMPANION_REPLICATION`` set, the claim is recorded as it comes out.
         ValueError: If the text states a verdict, but no evidence has a criterion.
 
     Example:
@@ -149,8 +181,23 @@ class Claim:
         object.__setattr__(self, "sources", (self.source,) if isinstance(self.source, str) else tuple(self.source))
         if self.stated is not None and self.holds is None:
             raise ValueError(f"claim {self.id} states a verdict, but nothing in its evidence has a criterion: add one")
+        if os.environ.get("COMPANION_REPLICATION"):
+            return
+        self._compare_with(_locked_rules())
         if self.stated is not None and self.holds is not self.stated:
             raise AssertionError(f"the text states otherwise (stated={self.stated}):\n{self}")
+
+    def _compare_with(self, locked: dict[tuple[str, str], list[dict]]) -> None:
+        """Fail where a criterion has moved; what the lock does not know is an experiment of the reader's own."""
+        for measured in self.evidence:
+            fixed = locked.get((self.id, measured.quantity))
+            rule = measured.criterion and measured.criterion.to_dict()
+            if rule and fixed and rule not in fixed:
+                raise AssertionError(
+                    f"the criterion of {measured.quantity!r} in claim {self.id} is {_words(rule)}, but {LOCK} "
+                    f"holds {' or '.join(map(_words, fixed))}: put it back, or say first why it changes, with "
+                    f"make claims OPEN={self.id} REASON=…"
+                )
 
     @property
     def holds(self) -> bool | None:
@@ -184,7 +231,8 @@ class Claim:
     def _repr_html_(self) -> str:
         color = {True: "#009E73", False: "#D55E00", None: "#7A8794"}[self.holds]
         sign = {True: "✓ holds", False: "✗ does not hold here", None: "reported"}[self.holds]
-        rows = "".join(_html_row(row) for row in self.to_dict()["evidence"])
+        rows = "".join(_html_row(self.id, row) for row in self.to_dict()["evidence"])
+        below = html.escape(f"source: {', '.join(self.sources)}") + (f"<br>{LEGEND}" if "<svg" in rows else "")
         return (
             f'<div style="border-left:4px solid {color};padding:.4em .9em;margin:.4em 0;max-width:46em">'
             f"<div><strong>{html.escape(self.id)}</strong>&ensp;{html.escape(self.statement)}&ensp;"
@@ -192,7 +240,7 @@ class Claim:
             '<table style="margin:.4em 0;font-size:.92em"><thead><tr>'
             + "".join(f'<th scope="col" style="{_CELL}">{name}</th>' for name in _COLUMNS)
             + f"</tr></thead><tbody>{rows}</tbody></table>"
-            f'<div style="font-size:.85em;opacity:.75">source: {html.escape(", ".join(self.sources))}</div></div>'
+            f'<div style="font-size:.85em;opacity:.75">{below}</div></div>'
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
@@ -203,11 +251,30 @@ _CELL = "text-align:left;vertical-align:top;padding:.1em 1.2em .1em 0"
 _COLUMNS = ("measured", "effect: mean ± s.e. (range)", "criterion", "")
 
 
-def _html_row(row: dict) -> str:
+def _html_row(claim: str, row: dict) -> str:
     met = {True: "✓", False: "✗", None: ""}[row["met"]]
-    cells = (row["quantity"], row["summary"], row["criterion"] or "none", met)
-    return "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in cells) + "</tr>"
+    cells = [html.escape(text) for text in (row["quantity"], row["summary"], row["criterion"] or "none", met)]
+    if row["rule"] and len(row["values"]) > 1:
+        cells[1] += dot_strip(row, unseen_values(claim, row))
+    return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
 
 
 def _values(values) -> np.ndarray:
     return np.atleast_1d(np.asarray(values, dtype=float)).ravel()
+
+
+def _locked_rules() -> dict[tuple[str, str], list[dict]]:
+    """The criteria in the nearest ``claims.lock``, by claim and quantity; lines that are open may change."""
+    path = nearest(LOCK)
+    rules = {}
+    for line in path.read_text(encoding="utf-8").splitlines()[1:] if path else ():
+        entry = json.loads(line)
+        if entry["status"] in ("exploratory", "confirmatory"):
+            rule = {name: entry[name] for name in ("comparator", "bound", "of")}
+            rules.setdefault((entry["id"], entry["quantity"]), []).append(rule)
+    return rules
+
+
+def _words(rule: dict) -> str:
+    bounds = " and ".join(f"{bound:g}" for bound in np.atleast_1d(rule["bound"]))
+    return f"{rule['comparator']} {bounds} for {'the mean' if rule['of'] == 'mean' else 'each'}"

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from companion.lab.data import load_data
 from companion.lab.networks import cnn, mlp
-from companion.lab.workers import joined
 from companion.norms import BatchNorm, GroupNorm, SyncBatchNorm
+from companion.studies.workers import joined
 
 SHARDS = ["16,16", "20,12", "32,0", "11,11,10", "20,8,4", "8,8,8,8", "20,6,4,2"]
 NORMS = ("local", "sync", "group")

@@ -246,8 +246,7 @@ def test_what_we_verified_lists_every_claim_that_a_chapter_stores(book):
     ]
     assert stored
     for claim in stored:
-        assert claim["id"] in cells
-        assert any(cell.startswith(claim["statement"]) for cell in cells)
+        assert words(page.find("td", id=f"claim-{claim['id']}")).startswith(f"{claim['id']} {claim['statement']}")
         for part in claim["evidence"]:
             assert f"{part['quantity']}: {part['summary']}" in cells
 
@@ -260,13 +259,40 @@ def letters(text):
 def test_every_source_of_a_claim_is_cited(book):
     page, references = (book[SITE / "pages" / f"{name}.html"] for name in ("verified", "references"))
     for claim in ledger.collect(ROOT / "notebooks"):
-        (cell,) = [cell for cell in page.select("table.ledger td") if words(cell).startswith(claim["statement"])]
+        cell = page.find("td", id=f"claim-{claim['id']}")
         addresses = [urlsplit(link["href"]) for link in cell.find_all("a")]
         assert any(address.path.endswith(f"{Path(claim['chapter']).stem}.html") for address in addresses)
-        cited = [letters(references.find(id=address.fragment).text) for address in addresses if address.fragment]
+        cited = [
+            letters(references.find(id=address.fragment).text) for address in addresses if "references" in address.path
+        ]
         for key in claim["source"]:  # first author and year
             name, year = re.match(r"([a-z]+)(\d{4})", key).groups()
             assert any(name in entry and year in entry for entry in cited), key
+
+
+def test_a_claim_and_its_row_link_to_each_other(book):
+    page = book[SITE / "pages" / "verified.html"]
+    for claim in ledger.collect(ROOT / "notebooks"):
+        name, key = Path(claim["chapter"]).stem, f"claim-{claim['id']}"
+        there = book[SITE / "notebooks" / f"{name}.html"].find("div", id=key)
+        assert there.find("a", href=f"../pages/verified.html#{key}")
+        assert page.find("td", id=key).find("a", href=f"../notebooks/{name}.html#{key}")
+
+
+def test_what_we_verified_puts_what_fails_first_and_can_be_downloaded(book):
+    data = json.loads((SITE / "pages" / "verified.json").read_text(encoding="utf-8"))
+    page = book[SITE / "pages" / "verified.html"]
+    assert [cell["id"] for cell in page.select("table.ledger td[id]")] == [f"claim-{row['id']}" for row in data]
+    assert page.find("a", href="verified.json")
+    parts = [row["part"] for row in data]
+    assert parts == sorted(parts, key=["failed", "changed", "rest"].index)
+    for row in data:
+        assert (row["part"] == "failed") == ("does not hold here" in (row["verdict"], row["on_page"]))
+
+
+def test_the_papers_own_numbers_stand_at_claims_that_exist():
+    published = json.loads((ROOT / "pages" / "published.json").read_text(encoding="utf-8"))
+    assert published.keys() <= {claim["id"] for claim in ledger.collect(ROOT / "notebooks")}
 
 
 def chapter(folder, name, *ids):

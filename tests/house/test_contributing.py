@@ -40,7 +40,7 @@ EDITS = {
         (r"\[15\]\(\.\./notebooks/exercises/15", f"[99](../notebooks/exercises/{NAME}.ipynb), \\g<0>"),
     ],
 }
-WRITTEN = {"README.md", "companion/README.md"}  # between two marks, by make notebooks
+WRITTEN = {"README.md", "companion/README.md", "claims.lock"}  # by make notebooks, by make claims
 
 pytestmark = pytest.mark.slow
 
@@ -78,13 +78,14 @@ def clone(checkout, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(clone):
-    """Return the clone after what ``make notebooks`` does, for the toy's two notebooks."""
+    """Return the clone after what ``make notebooks`` and ``make claims`` do, for the toy's two notebooks."""
     texts = [name.replace(".ipynb", ".md") for name in NOTEBOOKS]
     run(clone, "python", "-m", "jupytext", "--quiet", "--sync", *texts)
     run(clone, "python", "book/tools/execute.py", "--limit", "30", *NOTEBOOKS)
     run(clone, "python", "-m", "jupytext", "--quiet", "--sync", *NOTEBOOKS)
     run(clone, "python", "book/tools/facts.py")
     run(clone, "companion", "release", NAME, "--flat", "--to", "notebooks/exercises")
+    run(clone, "python", "book/tools/claims.py")
     return clone
 
 
@@ -131,6 +132,7 @@ def test_style_rooms_and_pairs_are_green(made):
     run(made, "ruff", "format", "--check", ".")
     run(made, "lint-imports", "--no-cache")
     run(made, "python", "book/tools/pairs.py")
+    run(made, "python", "book/tools/claims.py", "--check")
 
 
 def test_what_every_chapter_set_and_page_promises_is_green(made):

@@ -47,9 +47,38 @@ def test_classes_are_whole_numbers_and_targets_normalised(data):
         assert abs(data.y.std(correction=0) - 1) < 1e-6
 
 
+PARTS = ("x", "y", "x_test", "y_test")
+
+
 def test_loading_twice_gives_the_same_split(data):
-    again = load_data(data.name)
-    assert all(torch.equal(getattr(data, part), getattr(again, part)) for part in ("x", "y", "x_test", "y_test"))
+    again = load_data(data.name, seed=0)
+    assert all(torch.equal(getattr(data, part), getattr(again, part)) for part in PARTS)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_another_seed_gives_other_data_and_always_the_same(name):
+    other, again = (load_data(name, seed=1000) for _ in range(2))
+    assert (tuple(other.x.shape), tuple(other.x_test.shape)) == SHAPES[name]
+    assert all(torch.equal(getattr(other, part), getattr(again, part)) for part in PARTS)
+    usual = load_data(name)
+    assert not any(torch.equal(getattr(other, part), getattr(usual, part)) for part in ("x", "x_test"))
+
+
+# Weighted sums of what the chapters have always been given.
+SUMS = {"mnist1d": -164.257991, "digits": -21.178602, "diabetes": -56.669749}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_seed_0_is_the_data_that_the_chapters_show(name):
+    data = load_data(name)
+    weights = torch.linspace(-1, 1, data.x.numel(), dtype=torch.float64)
+    assert (data.x.double().flatten() @ weights).item() == pytest.approx(SUMS[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.0, True, "0", None])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number .* but got"):
+        load_data("digits", seed=seed)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from companion.lab import mlp
-from companion.lab.workers import run_workers
 from companion.norms import BatchNorm, GhostBatchNorm, LayerNorm, SyncBatchNorm, convert_sync_batch_norm
 from companion.studies import sync_gradients
 from companion.studies.sync_gradients import norm_layer, side_by_side
+from companion.studies.workers import run_workers
 
 torch.set_num_threads(1)
 
@@ -141,7 +141,7 @@ from pathlib import Path
 from unittest import mock
 import torch
 import torch.distributed as dist
-from companion.lab.workers import joined
+from companion.studies.workers import joined
 from companion.norms import BatchNorm, SyncBatchNorm
 
 def draw(*shape, dtype=torch.float64, seed=0):

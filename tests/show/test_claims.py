@@ -67,6 +67,20 @@ def test_stored_data_is_strict_json_and_complete():
     assert (row["criterion"], row["met"], stored["verdict"]) == ("≥ 0, each", True, "holds")
 
 
+@pytest.mark.parametrize(
+    ("criterion", "bound"), [(at_most(1e-12), 1e-12), (between(-2, 2, of_mean=True), [-2.0, 2.0]), (above(0), 0.0)]
+)
+def test_the_rule_is_stored_as_data_too(criterion, bound):
+    evidence = [Measured("x", [0.0, 1.0], criterion, over="runs", tie=0)]
+    (row,) = Claim("99a", "A.", "ioffe2015", evidence, stated=None).to_dict()["evidence"]
+    assert row["rule"] == {
+        "comparator": criterion.text.removeprefix("mean ").split()[0],
+        "bound": bound,
+        "of": "mean" if criterion.of_mean else "each",
+    }
+    assert (row["over"], row["tie"]) == ("runs", 0)
+
+
 def test_html_is_escaped():
     page = claim([1.0], at_most(1))._repr_html_()
     assert "A &lt;claim&gt;." in page

@@ -392,6 +392,12 @@ def test_standard_splits_are_those_of_yacht():
     assert digests == YACHT
 
 
+def test_another_seed_gives_other_splits():
+    usual, other = standard_splits(308, 2), standard_splits(308, 2, seed=1001)
+    assert all(not np.array_equal(a, b) for a, b in zip(usual[0], other[0], strict=True))
+    assert np.array_equal(usual[0][0], standard_splits(308, 1, seed=1)[0][0])
+
+
 def test_splits_without_rows_or_count_are_an_error():
     for rows, count in [(1, 20), (40, 0)]:
         with pytest.raises(ValueError, match="rows must be at least 2 and count at least 1"):

@@ -34,7 +34,7 @@ class Table:
         return f"Table({self.name}, {rows} rows, {features} features, {len(self.splits)} splits)"
 
 
-def standard_splits(rows: int, count: int = 20) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def standard_splits(rows: int, count: int = 20, seed: int = 1) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Split row numbers at random into nine tenths for training and one tenth for testing, ``count`` times.
 
     The recipe, seed included, of the standard splits of the UCI tables: ``load_uci`` checks that they are equal.
@@ -42,6 +42,7 @@ def standard_splits(rows: int, count: int = 20) -> tuple[tuple[np.ndarray, np.nd
     Args:
         rows: How many rows there are.
         count: How many splits; the first ones are the same whatever their number.
+        seed: Another than 1 gives other splits than the standard ones.
 
     Returns:
         Pairs of row numbers, training and test.
@@ -59,7 +60,7 @@ def standard_splits(rows: int, count: int = 20) -> tuple[tuple[np.ndarray, np.nd
     """
     if rows < 2 or count < 1:
         raise ValueError(f"rows must be at least 2 and count at least 1, but got rows={rows} and count={count}")
-    draw = np.random.RandomState(1)
+    draw = np.random.RandomState(seed)
     edge = round(rows * 0.9)
     orders = [draw.permutation(rows) for _ in range(count)]
     return tuple((order[:edge], order[edge:]) for order in orders)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from companion.lab import workers as module
-from companion.lab.workers import WorkersFailed, run_workers
+from companion.studies import workers as module
+from companion.studies.workers import WorkersFailed, run_workers
 
 ROOT = Path(__file__).parents[2]
 slow = pytest.mark.slow
@@ -34,7 +34,7 @@ def still():
 
 import torch
 import torch.distributed as dist
-from companion.lab.workers import joined
+from companion.studies.workers import joined
 from companion.norms import SyncBatchNorm
 
 def train(mischief, steps=5):
@@ -135,7 +135,7 @@ def test_whoever_fails_in_training_ends_all_and_is_named(mischief, rank, said, t
 def test_a_worker_that_is_killed_from_outside_ends_all_within_two_seconds(tmp_path, until, soon, guard):
     # A process of its own runs the workers, as a kernel does, so that this one can kill.
     script = (
-        f"import time\nfrom companion.lab.workers import run_workers\ntry:\n"
+        f"import time\nfrom companion.studies.workers import run_workers\ntry:\n"
         f"    run_workers({program(tmp_path, ENDLESS)!r}, 3, [{str(tmp_path)!r}], timeout={guard})\n"
         "except RuntimeError as error:\n    print(time.time(), error)\n"
     )
@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_from_outside_ends_all_within_two_seconds(tmp_pa
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_when_the_notebook_dies_or_is_interrupted_so_do_its_workers(number, tmp_path, until, guard):
     script = (
-        "from companion.lab.workers import run_workers\n"
+        "from companion.studies.workers import run_workers\n"
         f"run_workers({program(tmp_path, ENDLESS)!r}, 2, [{str(tmp_path)!r}], timeout={guard})\n"
     )
     kernel = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
