@@ -15,8 +15,15 @@ def chapters(folder: Path) -> dict[str, list[dict]]:
 
 
 def version(cells: list[dict]) -> str:
-    """Return a digest of a chapter's code: the same code measures the same, whatever the text says."""
-    return digest([_source(cell) for cell in cells if cell["cell_type"] == "code"])
+    """Return a digest of what a chapter's code does, whatever its text, its comments, its layout and its questions."""
+    code = "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code")
+    return digest([ast.dump(statement) for statement in ast.parse(code).body if not _is_question(statement)])
+
+
+def _is_question(statement: ast.stmt) -> bool:
+    """Whether a statement only shows a question to the reader, as ``companion.Prediction(…)`` does."""
+    call = getattr(statement, "value", None)
+    return isinstance(call, ast.Call) and ast.unparse(call.func) in ("companion.Prediction", "companion.Guesses")
 
 
 def parameters(cells: list[dict]) -> dict[str, object]:

@@ -5,6 +5,8 @@ from companion.figures.channel_groups import ChannelGroups
 from companion.figures.contrast import Contrast
 from companion.figures.doubt import Doubt
 from companion.figures.ghosts import Ghosts
+from companion.figures.guesses import Guesses
+from companion.figures.prediction import Prediction
 from companion.figures.shards import Shards
 from companion.figures.spiral import Spiral
 from companion.figures.tokens import Tokens

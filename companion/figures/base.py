@@ -125,6 +125,12 @@ def flag(default: bool, fix: str) -> Checked:
     return Checked(default, lambda value: require(value, (True, False).__contains__), "True or False", fix)
 
 
+def words(text: str) -> Checked:
+    """Return a trait that is a text, shown as it is: no markup."""
+    rule = "a text"
+    return Checked(text, lambda value: require(value, lambda text: isinstance(text, str)), rule, 'write "…"')
+
+
 def description(text: str) -> traitlets.Unicode:
     """Return the trait that says what the figure shows, for those who can't see it."""
     return traitlets.Unicode(text).tag(sync=True)
@@ -190,9 +196,15 @@ class InteractiveFigure(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, "text/plain": repr(self), "text/html": self._page()}, metadata
 
+    def _fallback(self) -> str:
+        """Return what stands in the figure's place where no script runs, such as on GitHub."""
+        where = "It moves on the book's site, and in a notebook once its cell was run."
+        return f"<p>{html.escape(self.alt)}</p><p>{where}</p>"
+
     def _page(self) -> str:
         parts = {
             "alt": html.escape(self.alt),
+            "fallback": self._fallback(),
             "css": str(getattr(self, "_css", "")),
             "module": b64encode(str(self._esm).encode()).decode(),
             "state": json.dumps(self.state()).replace("<", "\\u003c"),  # text must not end the script
@@ -210,7 +222,7 @@ html[data-theme="dark"] .bd-content div.cell_output div.text_html:has(div.compan
 { background: none; color: inherit; padding: 0; }
 $css</style>
 <div id="$id" class="companion-figure tex2jax_ignore mathjax_ignore" role="group" aria-label="$alt">
-<p>$alt <noscript>This figure needs JavaScript.</noscript></p></div>
+$fallback</div>
 <script type="module">
 const el = [...document.querySelectorAll('[id="$id"]')].find(found => !found.dataset.live);
 el.dataset.live = "true";

@@ -281,7 +281,11 @@ def test_the_text_of_a_chapter_and_its_outputs_are_not_its_version(tree):
     (cells,) = (cells for name, cells in stored.chapters(tree / "notebooks").items() if name == "01_a")
     other = json.loads(json.dumps(cells))
     other[0]["source"], other[2]["outputs"] = "# Another title", []
+    other[2]["source"] = "# A remark.\n" + other[2]["source"].replace(", ", ",\n    ")
+    other.append({"cell_type": "code", "source": "companion.Prediction(['a', 'b'])\ncompanion.Guesses('01.1')"})
     assert stored.version(other) == stored.version(cells)
+    other[-1]["source"] = "companion.fit(['a', 'b'])"
+    assert stored.version(other) != stored.version(cells)
 
 
 # On the page.

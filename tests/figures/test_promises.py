@@ -132,9 +132,9 @@ def press_something(control):
     """Move a control by a key, in the way in which it can still move."""
     control.focus()
     if control.evaluate("one => one.tagName === 'BUTTON'"):
-        return control.page.keyboard.press("Space")
+        return control.press("Space")
     high = control.evaluate("one => Number(one.value ?? 0) >= Number(one.max ?? 1)")
-    return control.page.keyboard.press("ArrowLeft" if high else "ArrowRight")
+    return control.press("ArrowLeft" if high else "ArrowRight")
 
 
 CONTROLS = "button:not([aria-pressed=true]):not(.fig-bar > :last-child), input, [tabindex='0']"
@@ -145,6 +145,8 @@ CONTROLS = "button:not([aria-pressed=true]):not(.fig-bar > :last-child), input, 
 def test_a_key_moves_every_control_it_is_said_and_reset_takes_it_back(kind, show):
     [figure] = show(kind())
     start = snapshot(figure)
+    if not figure.locator(CONTROLS).count():
+        pytest.skip("has no control but reset")
     said = figure.locator("[aria-live=polite]")
     spoken = set()
     for place in range(figure.locator(CONTROLS).count()):
@@ -167,8 +169,9 @@ def test_a_key_moves_every_control_it_is_said_and_reset_takes_it_back(kind, show
 def test_two_figures_do_not_touch_each_other(kind, show):
     first, second = show(kind(), full(kind))
     before = snapshot(second)
-    for place in range(first.locator(CONTROLS).count()):
-        press_something(first.locator(CONTROLS).nth(place))
+    for control in first.locator(CONTROLS).element_handles():
+        if control.is_visible() and control.is_enabled():  # a guess once committed leaves nothing to commit
+            press_something(control)
     assert snapshot(second) == before
     assert snapshot(second) != snapshot(first)
 
