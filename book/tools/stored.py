@@ -16,8 +16,11 @@ def chapters(folder: Path) -> dict[str, list[dict]]:
 
 def version(cells: list[dict]) -> str:
     """Return a digest of what a chapter's code does, whatever its text, its comments, its layout and its questions."""
-    code = "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code")
-    return digest([ast.dump(statement) for statement in ast.parse(code).body if not _is_question(statement)])
+    tree = ast.parse("\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            del node.body[0]
+    return digest([ast.dump(statement) for statement in tree.body if not _is_question(statement)])
 
 
 def _is_question(statement: ast.stmt) -> bool:

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "tools"))
 
+import citations  # noqa: E402
 import execute  # noqa: E402
 import pairs  # noqa: E402
 import unchanged  # noqa: E402
@@ -22,6 +23,8 @@ import unchanged  # noqa: E402
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EXECUTED = [*CHAPTERS, *sorted((ROOT / "notebooks" / "solutions").glob("*/*.ipynb"))]
 UNTESTED = "nbval-ignore-output"
+SOURCES = citations.sources()
+CAPTION = re.compile(r"\*\*Figure (\d+\.\d+)\.\*\*\n\S")
 NBVAL = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=900"]
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -132,7 +135,30 @@ def test_sections_of_a_chapter(path):
     for wanted in [r"\A# \w", r"\*You will\*", r"\*Predict first", r"^## What we found", r"^## In practice"]:
         assert re.search(wanted, chapter, re.M), wanted
     assert len(re.findall(r"^# ", chapter, re.M)) == 1
-    assert "{cite" in chapter
+    assert citations.cited(chapter, SOURCES)
+
+
+@each_notebook
+def test_text_reads_well_where_nothing_but_markdown_is_known(path):
+    assert citations.wrong(text(path), SOURCES) == []
+    prose = re.sub(r"```.*?```", "", text(path), flags=re.S)
+    assert re.findall(r"\{[a-z:]+\}`|^(?:`{3,}|:{3,})\s*\{|^\([\w-]+\)=$", prose, re.M) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("[Wu and He, 2018](https://arxiv.org/abs/1803.08494) and [2018](https://arxiv.org/abs/1803.08494)", None),
+        ("[the notes](https://example.org/notes)", None),
+        ("{cite}`wu2018`", "{cite}`wu2018`: write a link"),
+        ("[Wu, 2018](https://arxiv.org/abs/1803.08494)", "write 'Wu and He, 2018' or '2018'"),
+        ("[Wu and He, 2019](https://arxiv.org/abs/1803.08494)", "write 'Wu and He, 2018' or '2018'"),
+        ("[Wu and He, 2018](https://arxiv.org/abs/1803.08495)", "no entry of references.bib has this address"),
+    ],
+)
+def test_a_wrong_citation_is_named(written, complaint):
+    found = citations.wrong(written, SOURCES)
+    assert (found == []) if complaint is None else (len(found) == 1 and complaint in found[0])
 
 
 @each_chapter
@@ -158,11 +184,24 @@ def test_nothing_is_installed_or_downloaded_in_a_cell(path):
 
 @each_notebook
 def test_figures_have_caption_and_alternative_text(path):
+    numbers = []
     for index, cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             shown = cell.metadata.get("mystnb", {})
             assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {index}"
-            assert len(shown.get("figure", {}).get("caption", "")) > 20, f"cell {index}"
+            assert "figure" not in shown, f"cell {index}: a caption is a text below the cell, seen everywhere"
+            numbers.append(CAPTION.match(read(path).cells[index + 1].source)[1])
+    chapter = int(path.stem[:2])
+    assert numbers == [f"{chapter}.{number + 1}" for number in range(len(numbers))]
+
+
+@each_chapter
+def test_plots_and_claims_are_folded_on_the_site_and_in_jupyterlab(path):
+    for index, cell in code_cells(path):
+        plots = cell.source.endswith("plt.show()") or re.search(r"^Claim\(", cell.source, re.M)
+        hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        assert hidden is ("hide-input" in tags(cell)), f"cell {index}"
+        assert hidden or not plots, f"cell {index}"
 
 
 @each_chapter
