@@ -5,17 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from companion.show.claims import mean_interval
+
 ROUNDING = 1e-4  # a bound from above that is this small is about rounding, not about noise
-
-
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return the interval that covers the mean of normal values in ``level`` of all samples (Student's t)."""
-    values = np.asarray(values, dtype=float)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
-    if error == 0:
-        return float(values[0]), float(values[0])
-    low, high = stats.t.interval(level, len(values) - 1, values.mean(), error) if len(values) > 1 else (-np.inf, np.inf)
-    return float(low), float(high)
 
 
 def share_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:

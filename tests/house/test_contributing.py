@@ -33,7 +33,10 @@ EDITS = {
     ],
     "companion/figures/__init__.py": [(r"\Z", "from companion.figures.zebra import Zebra\n")],
     "references.bib": [
-        (r"\Z", "\n@misc{zebra2026,\n  author = {Zebra, Ann},\n  title = {Stripes},\n  year = {2026},\n  url = {https://example.org/zebra},\n}\n")
+        (
+            r"\Z",
+            "\n@misc{zebra2026,\n  author = {Zebra, Ann},\n  title = {Stripes},\n  year = {2026},\n  url = {https://example.org/zebra},\n}\n",
+        )
     ],
     "pages/instructors.md": [
         (r"\[15\]\(\.\./notebooks/15", f"[99](../notebooks/{NAME}.ipynb), \\g<0>"),

@@ -1,7 +1,9 @@
 """A claim's verdict follows from its numbers, and a text that states another one fails."""
 
+import html
 import json
 import math
+import re
 
 import pytest
 
@@ -98,3 +100,18 @@ def test_html_is_escaped():
 )
 def test_a_summary_counts_what_is_not_finite(values, text):
     assert summarize(values) == text
+
+
+def first_line(*evidence):
+    page = Claim("99a", "A.", "ioffe2015", evidence, stated=None)._repr_html_()
+    return html.unescape(re.sub("<[^>]+>", "", re.sub("<svg.*?</svg>", "", page.split("<details>")[0])))
+
+
+def test_the_line_of_a_claim_is_about_what_fails_with_its_interval():
+    kept, broken = (
+        Measured("gain", [1.0, 2.0, 3.0], above(0)),
+        Measured("loss", [1.0, 2.0, 3.0], above(2, of_mean=True)),
+    )
+    assert "loss: 2, 95 % interval -0.484 to 4.48, 3 seeds; criterion: mean > 2" in first_line(kept, broken)
+    assert "gain: 1 to 3, 3 seeds; criterion: > 0, each" in first_line(kept, Measured("time", [7.0]))
+    assert "time: 7; criterion: > 0" in first_line(Measured("time", [7.0], above(0)))
