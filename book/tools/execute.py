@@ -6,6 +6,7 @@
 import argparse
 import resource
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+STANDARD = 0.1  # CPU seconds of the work in `slowness`, on the machine that limits were stated for
 
 
 def clean(nb):
@@ -91,6 +93,23 @@ def store(path):
     return taken
 
 
+def slowness():
+    """Return how many times slower than the machine that limits were stated for this one is at small networks.
+
+    Limits count CPU seconds, which do not depend on what else runs, but do on the processor.
+    """
+    import torch  # only a limit needs it
+
+    network = torch.nn.Sequential(*[layer for _ in range(4) for layer in (torch.nn.Linear(64, 64), torch.nn.Tanh())])
+    x, least = torch.ones(100, 64), float("inf")
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(200):
+            network(x).sum().backward()
+        least = min(least, time.process_time() - began)
+    return max(1.0, least / STANDARD)
+
+
 def allowed_seconds(path, limit):
     """Return the limit of CPU seconds that a notebook states in its metadata, or ``limit`` if it states none."""
     stated = nbformat.read(path, as_version=4).metadata.get("companion", {})
@@ -101,9 +120,9 @@ def main(paths, limit=None, jobs=2):
     """Execute the notebooks, ``jobs`` at a time; with a limit, end the program if one takes longer than it may."""
     with ProcessPoolExecutor(min(jobs, len(paths)) or 1) as pool:
         least = dict(zip(paths, pool.map(store, paths), strict=True))
-    slow = []
+    slow, factor = [], 1.0 if limit is None else slowness()
     for path in paths:
-        allowed = None if limit is None else allowed_seconds(path, limit)
+        allowed = None if limit is None else factor * allowed_seconds(path, limit)
         # What else a machine does slows a notebook down, at times for minutes, and nothing speeds it up: the least of
         # six counts, five of them alone.
         for _ in range(5):
@@ -111,7 +130,7 @@ def main(paths, limit=None, jobs=2):
                 least[path] = min(least[path], timed(path)[1])
         print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
         if allowed is not None and least[path] > allowed:
-            slow.append(f"longer than {allowed:g} CPU seconds: {path}")
+            slow.append(f"longer than {allowed:.3g} CPU seconds: {path}")
     if slow:
         sys.exit("\n".join(slow))
 
