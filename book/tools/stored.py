@@ -24,7 +24,7 @@ def version(cells: list[dict]) -> str:
 
 
 def _is_question(statement: ast.stmt) -> bool:
-    """Whether a statement only shows a question to the reader, as ``companion.Prediction(…)`` does."""
+    """Return True for a statement that only shows a question to the reader, ``companion.Prediction(…)``."""
     call = getattr(statement, "value", None)
     return isinstance(call, ast.Call) and ast.unparse(call.func) in ("companion.Prediction", "companion.Guesses")
 
