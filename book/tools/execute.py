@@ -94,7 +94,7 @@ def store(path):
 
 
 def slowness():
-    """Return how many times slower than the machine that limits were stated for this one is at small networks.
+    """Return how many times slower than the machine that limits were stated for this one is now, at small networks.
 
     Limits count CPU seconds, which do not depend on what else runs, but do on the processor.
     """
@@ -120,17 +120,18 @@ def main(paths, limit=None, jobs=2):
     """Execute the notebooks, ``jobs`` at a time; with a limit, end the program if one takes longer than it may."""
     with ProcessPoolExecutor(min(jobs, len(paths)) or 1) as pool:
         least = dict(zip(paths, pool.map(store, paths), strict=True))
-    slow, factor = [], 1.0 if limit is None else slowness()
+    slow = []
     for path in paths:
-        allowed = None if limit is None else factor * allowed_seconds(path, limit)
+        allowed = None if limit is None else allowed_seconds(path, limit)
         # What else a machine does slows a notebook down, at times for minutes, and nothing speeds it up: the least of
-        # six counts, five of them alone.
+        # six counts, five of them alone, each beside a measure of how slow the machine is then.
         for _ in range(5):
             if allowed is not None and least[path] > allowed:
-                least[path] = min(least[path], timed(path)[1])
+                before, (_, taken) = slowness(), timed(path)
+                least[path] = min(least[path], taken / max(before, slowness()))
         print(f"{path}: {least[path]:.1f} CPU seconds", flush=True)
         if allowed is not None and least[path] > allowed:
-            slow.append(f"longer than {allowed:.3g} CPU seconds: {path}")
+            slow.append(f"longer than {allowed:g} CPU seconds: {path}")
     if slow:
         sys.exit("\n".join(slow))
 
