@@ -19,7 +19,7 @@ ROOMS = {
         signal_propagation
     """,
     "lab": """
-        Dataset Fit cnn fit get_device load_data mlp recompute_statistics start_session sweep
+        Dataset Fit cnn fit get_device load_data mlp recompute_statistics start_session street_digits sweep
     """,
     "show": """
         INK MUTED SCHEMES Claim Measured above at_least at_most band below between dots label_panels summarize track

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from companion.lab.street_digits import street_digits
+
 TENSORS = ("x", "y", "x_test", "y_test")
 SEEDS = 2**31  # what every generator in use takes
 
@@ -40,20 +42,21 @@ class Dataset:
 def load_data(name: str, seed: int = 0) -> Dataset:
     r"""Load one of the data sets that need no download.
 
-    ============  =============================  ==================  =======  ===============
-    name          what                           shape of ``x``      classes  training + test
-    ============  =============================  ==================  =======  ===============
-    ``mnist1d``   generated 1-D "digits"         ``(N, 40)``         10       4000 + 1000
-    ``digits``    handwritten digits, 8 by 8     ``(N, 1, 8, 8)``    10       1000 + 797
-    ``diabetes``  ten measurements, one outcome  ``(N, 10)``         none     342 + 100
-    ============  =============================  ==================  =======  ===============
+    =================  =============================  ===================  =======  ===============
+    name               what                           shape of ``x``       classes  training + test
+    =================  =============================  ===================  =======  ===============
+    ``mnist1d``        generated 1-D "digits"         ``(N, 40)``          10       4000 + 1000
+    ``digits``         handwritten digits, 8 by 8     ``(N, 1, 8, 8)``     10       1000 + 797
+    ``street_digits``  digits on walls, in colour     ``(N, 3, 32, 32)``   10       4000 + 1000
+    ``diabetes``       ten measurements, one outcome  ``(N, 10)``          none     342 + 100
+    =================  =============================  ===================  =======  ===============
 
     Inputs become :math:`(x - m)/s` with the training set's :math:`m` and :math:`s`: one pair for
     signals and images, one pair a feature for tables; a table's targets likewise. The same seed gives the same data and
     the same split every time.
 
     Args:
-        name: ``"mnist1d"``, ``"digits"`` or ``"diabetes"``.
+        name: ``"mnist1d"``, ``"digits"``, ``"street_digits"`` (see :func:`street_digits`) or ``"diabetes"``.
         seed: Another seed draws other generated data, or another split; 0 is what the chapters show.
 
     Returns:
@@ -95,6 +98,11 @@ def _mnist1d(seed: int) -> Dataset:
     return _normalised("mnist1d", raw["x"], raw["y"], raw["x_test"], raw["y_test"])
 
 
+def _street_digits(seed: int) -> Dataset:
+    x, y = (part.numpy() for part in street_digits(5000, seed))
+    return _normalised("street_digits", x[:4000], y[:4000], x[4000:], y[4000:])
+
+
 def _digits(seed: int) -> Dataset:
     from sklearn.datasets import load_digits
 
@@ -127,4 +135,4 @@ def _normalised(name, x, y, x_test, y_test, per_feature: bool = False) -> Datase
     return Dataset(name, inputs[0], targets[0], inputs[1], targets[1])
 
 
-_LOADERS = {"mnist1d": _mnist1d, "digits": _digits, "diabetes": _diabetes}
+_LOADERS = {"mnist1d": _mnist1d, "digits": _digits, "street_digits": _street_digits, "diabetes": _diabetes}
