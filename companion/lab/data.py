@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.lab.street_digits import street_digits
+from companion.lab.walls import street_digits
 
 TENSORS = ("x", "y", "x_test", "y_test")
 SEEDS = 2**31  # what every generator in use takes
@@ -99,8 +99,8 @@ def _mnist1d(seed: int) -> Dataset:
 
 
 def _street_digits(seed: int) -> Dataset:
-    x, y = (part.numpy() for part in street_digits(5000, seed))
-    return _normalised("street_digits", x[:4000], y[:4000], x[4000:], y[4000:])
+    x, y = street_digits(5000, seed)
+    return _normalised("street_digits", *_split(x.numpy(), y.numpy(), test=1000, seed=seed))
 
 
 def _digits(seed: int) -> Dataset:

@@ -268,23 +268,22 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     from scipy.stats import t  # takes half a second, and only a page with claims needs it
 
     values = _values(values)
-    if len(values) == 1:
-        return -np.inf, np.inf
-    reach = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    known = len(values) > 1
+    reach = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if known else np.inf
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
 def _headline(claim: str, row: dict) -> str:
     """Effect, interval and criterion in a line, with the strip that shows how close it is."""
     values = np.array(row["values"], dtype=float)
-    effect = f"{values[0]:.3g}" if len(values) == 1 else f"{values.min():.3g} to {values.max():.3g}"
-    if len(values) > 1 and not (row["rule"] and row["rule"]["of"] == "each"):
-        low, high = mean_interval(values)
-        effect = f"{values.mean():.3g}, 95 % interval {low:.3g} to {high:.3g}"
-    asked = f"; criterion: {row['criterion']}" if row["criterion"] else ""
-    strip = dot_strip(row, unseen_values(claim, row)) if row["rule"] and len(values) > 1 else ""
-    count = f", {len(values)} {row['over']}" if len(values) > 1 else ""
-    return html.escape(f"{row['quantity']}: {effect}{count}{asked}") + strip
+    effect, several = f"{values.min():.3g}", len(values) > 1
+    if several and row["rule"] and row["rule"]["of"] == "each":
+        effect += f" to {values.max():.3g}"
+    elif several:
+        effect = "{:.3g}, 95 % interval {:.3g} to {:.3g}".format(values.mean(), *mean_interval(values))
+    effect += f", {len(values)} {row['over']}" * several + f"; criterion: {row['criterion']}" * bool(row["rule"])
+    strip = dot_strip(row, unseen_values(claim, row)) if row["rule"] and several else ""
+    return html.escape(f"{row['quantity']}: {effect}") + strip
 
 
 def _html_row(claim: str, row: dict) -> str:

@@ -12,6 +12,7 @@ from companion.lab import load_data
 
 SHAPES = {
     "mnist1d": ((4000, 40), (1000, 40)),
+    "street_digits": ((4000, 3, 32, 32), (1000, 3, 32, 32)),
     "digits": ((1000, 1, 8, 8), (797, 1, 8, 8)),
     "diabetes": ((342, 10), (100, 10)),
 }
@@ -107,10 +108,10 @@ def test_generating_data_leaves_the_global_generators_alone():
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     expected = random.random(), np.random.rand(), torch.rand(1)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
-    load_data("mnist1d")
+    load_data("mnist1d"), load_data("street_digits")
     assert (random.random(), np.random.rand(), torch.rand(1)) == expected
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="one of 'mnist1d', 'digits', 'diabetes', but got 'cifar'"):
+    with pytest.raises(ValueError, match="one of 'mnist1d', 'digits', 'street_digits', 'diabetes', but got 'cifar'"):
         load_data("cifar")

@@ -7,16 +7,13 @@ import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 # Files that come with matplotlib, so that a machine's own fonts don't matter.
-FONTS = (
-    "DejaVuSans DejaVuSans-Bold DejaVuSansMono DejaVuSerif DejaVuSerif-Bold STIXGeneral STIXGeneralBol cmss10".split()
-)
+FONTS = "DejaVuSans DejaVuSans-Bold DejaVuSansMono DejaVuSerif DejaVuSerif-Bold STIXGeneral STIXGeneralBol cmss10"
 
 
-def street_digits(count: int, seed: int = 0, photograph: int = 0) -> tuple[Tensor, Tensor]:
+def street_digits(count: int, seed: int = 0, photograph: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Make images of a digit between two others, in random colours and light, over a piece of a photograph.
 
     Another photograph is another domain: other colours and textures behind the same digits.
@@ -44,15 +41,15 @@ def street_digits(count: int, seed: int = 0, photograph: int = 0) -> tuple[Tenso
         raise ValueError(f"count must be at least 1, photograph 0 or 1, but got {count} and {photograph}")
     draw = torch.Generator().manual_seed(seed)
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=draw)
 
-    font = torch.randint(len(FONTS), (count, 1), generator=draw)
+    font = torch.randint(len(_glyphs()), (count, 1), generator=draw)
     digits = torch.randint(10, (count, 3), generator=draw)
     row = torch.cat(_glyphs()[font, digits].unbind(1), dim=2)[:, None]  # three digits beside each other
-    angle, size = uniform(-0.26, 0.26), uniform(0.8, 1.2)
+    angle = uniform(-0.26, 0.26)
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).unflatten(1, (2, 2))
-    turn = turn * size[:, None, None] * torch.tensor([[17 / 39], [17 / 24]])  # 34 pixels of a row of 78 by 48
+    turn = turn * uniform(0.8, 1.2, 1, 1) * torch.tensor([[17 / 39], [17 / 24]])  # 34 pixels, in a row of 78 by 48
     place = torch.cat([turn, uniform(-0.1, 0.1, 2, 1)], 2)
     mask = grid_sample(row, affine_grid(place, [count, 1, 32, 32], align_corners=False), align_corners=False)
     wall = _pieces(_photograph(photograph), draw, count) * uniform(0.5, 1, 1, 1, 1)
@@ -61,7 +58,7 @@ def street_digits(count: int, seed: int = 0, photograph: int = 0) -> tuple[Tenso
     return (wall + mask * (colour.clamp(0, 1) - wall)) * uniform(0.6, 1, 1, 1, 1), digits[:, 1]
 
 
-def _pieces(picture: Tensor, draw: torch.Generator, count: int) -> Tensor:
+def _pieces(picture: torch.Tensor, draw: torch.Generator, count: int) -> torch.Tensor:
     """Random pieces of 32 by 32 pixels."""
     starts = (torch.randint(side - 31, (count, 1), generator=draw) for side in picture.shape[1:])
     rows, columns = (start + torch.arange(32) for start in starts)
@@ -69,19 +66,19 @@ def _pieces(picture: Tensor, draw: torch.Generator, count: int) -> Tensor:
 
 
 @cache
-def _glyphs() -> Tensor:
+def _glyphs() -> torch.Tensor:
     """Every digit in every font: (fonts, 10, 48, 26)."""
     drawn = []
-    for name in FONTS:
+    for name in FONTS.split():
         font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), f"fonts/ttf/{name}.ttf")), 36)
         for digit in range(10):
             drawn.append(Image.new("L", (26, 48)))
             ImageDraw.Draw(drawn[-1]).text((13, 24), str(digit), 255, font, anchor="mm")
-    return torch.tensor(np.stack(drawn) / 255, dtype=torch.float32).unflatten(0, (len(FONTS), 10))
+    return torch.tensor(np.stack(drawn) / 255, dtype=torch.float32).unflatten(0, (-1, 10))
 
 
 @cache
-def _photograph(index: int) -> Tensor:
+def _photograph(index: int) -> torch.Tensor:
     from sklearn.datasets import load_sample_images
 
     return torch.tensor(load_sample_images().images[index] / 255, dtype=torch.float32).movedim(-1, 0)
