@@ -39,6 +39,7 @@ $(VENV)/test.stamp: pyproject.toml constraints.txt
 
 lab: $(VENV)/lab.stamp ## lay out workbook/, your own copies, and open JupyterLab (LAB_ARGS="…" passes options on)
 	@$(BIN)/companion workbook $(WORKBOOK)
+	@$(BIN)/jupyter trust notebooks/[0-9]*.ipynb notebooks/exercises/[0-9]*.ipynb > /dev/null # by content: figures move at once
 	$(BIN)/python -m jupyterlab $(ROOT) --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/$(WORKBOOK)/01_batch_norm.ipynb --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_ARGS)

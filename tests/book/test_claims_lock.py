@@ -364,7 +364,5 @@ def test_chapters_and_lock_are_in_step():
     )
 
 
-# Strict: turns red once every chapter was replicated, and is to go then.
-@pytest.mark.xfail(strict=True, reason="the chapters have not been replicated yet: the page says so, too")
 def test_the_replication_is_of_the_chapters_as_they_stand():
     assert lock.stale(claims.load_replication(ROOT / "pages/replication.json"), ROOT / "notebooks") == []
