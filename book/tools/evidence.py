@@ -94,6 +94,16 @@ def words(said: dict, part: dict) -> str:
     return text
 
 
+def _runs(runs: list[dict]) -> list[str]:
+    """A sentence for each day and environment: at which commits chapters were run there."""
+    commits = {}
+    for run in runs:
+        commits.setdefault((run["date"], _made_with(run)), set()).add(run["commit"])
+    return [
+        f"Run on {date}, at commit {', '.join(sorted(at))}: {made}." for (date, made), at in sorted(commits.items())
+    ]
+
+
 def _made_with(run: dict) -> str:
     """The kind of machine and the packages of a run."""
     return ", ".join([run["machine"], *(f"{name} {number}" for name, number in run["packages"].items())])
@@ -123,6 +133,6 @@ def overview(claims: list[dict]) -> list[str]:
         f"{len(sure)} of {len(claims)} claims are confirmatory: seeds that nobody had seen gave the stated outcome.",
         f"Of their {len(noisy)} criteria about noisy quantities, {beyond} are met beyond chance: p < 0.05 after Holm's "
         "correction for all of them together.",
-        *sorted({f"Run on {run['date']}, at commit {run['commit']}: {_made_with(run)}." for run in runs.values()}),
+        *_runs(list(runs.values())),
         *broken,
     ]

@@ -27,7 +27,9 @@ def keeps(values: Sequence[float], rule: dict) -> np.ndarray:
 
 def about_rounding(rule: dict) -> bool:
     """Return True if a rule bounds an identity's rounding: its values are not noisy, and the largest is of interest."""
-    return rule["comparator"] in ("≤", "<") and 0 <= rule["bound"] <= ROUNDING
+    if rule["of"] == "mean" or rule["comparator"] not in ("≤", "<"):
+        return False  # a mean below zero is about noisy values, however small the bound
+    return 0 <= rule["bound"] <= ROUNDING
 
 
 def p_value(values: Sequence[float], rule: dict) -> float:

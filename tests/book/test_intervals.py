@@ -115,3 +115,11 @@ def test_identities_show_their_largest_departure():
 def test_what_is_not_finite_keeps_no_rule_and_has_no_interval():
     said = intervals.describe([1.0, math.nan], rule(">", 0.0))
     assert (said["finite"], said["met"], "mean_interval" in said) == (1, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("comparator", "bound", "of", "rounding"),
+    [("≤", 1e-12, "each", True), ("≤", 0.0, "each", True), ("<", 0.0, "mean", False), ("≤", -2.0, "each", False)],
+)
+def test_a_mean_below_zero_is_not_about_rounding(comparator, bound, of, rounding):
+    assert intervals.about_rounding({"comparator": comparator, "bound": bound, "of": of}) is rounding
