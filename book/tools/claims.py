@@ -41,7 +41,7 @@ def complaints(root: Path) -> list[str]:
     lock, notebooks = root / "claims.lock", root / "notebooks"
     replication = load_replication(root / "pages" / "replication.json")
     found = tampered(lock) + differences(read(lock), criteria(notebooks))
-    return found + (stale(replication, notebooks) if replication else [])
+    return found + (stale(replication, notebooks, allow_new=True) if replication else [])
 
 
 def main(arguments: list[str] | None = None) -> None:

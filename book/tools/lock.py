@@ -93,8 +93,11 @@ def differences(lines: list[dict], stated: dict[tuple, dict]) -> list[str]:
     return found
 
 
-def stale(replication: dict, folder: Path) -> list[str]:
-    """Return a complaint for every chapter whose replication is missing, of another version, short or broken off."""
+def stale(replication: dict, folder: Path, allow_new: bool = False) -> list[str]:
+    """Return a complaint for every chapter whose replication is missing, of another version, short or broken off.
+
+    A chapter that was never replicated may be new: with ``allow_new`` its claims may wait, as exploratory ones.
+    """
     found = []
     for name, cells in chapters(folder).items():
         ids, run = {claim["id"] for claim in stored_claims(cells)}, replication.get("chapters", {}).get(name)
@@ -102,7 +105,7 @@ def stale(replication: dict, folder: Path) -> list[str]:
         if not ids:
             continue
         if run is None:
-            found.append(f"{name}: was never replicated: {advice}")
+            found += [] if allow_new else [f"{name}: was never replicated: {advice}"]
             continue
         if run["version"] != version(cells):
             found.append(f"{name}: its replication is of another version of the chapter: {advice}")

@@ -268,6 +268,7 @@ def test_missing_short_and_foreign_replications_are_named(replicated):
     texts = lock.stale(run, notebooks)
     assert any("01_a: was replicated on 2 seeds, fewer than 10" in text for text in texts)
     assert any("02_b: was never replicated: make replicate CHAPTERS=02" in text for text in texts)
+    assert not any("never replicated" in text for text in lock.stale(run, notebooks, allow_new=True))
     assert any("04_gone: is in the replication, but there is no such chapter" in text for text in texts)
 
 
