@@ -25,7 +25,7 @@ ROOMS = {
         INK MUTED SCHEMES Claim Measured above at_least at_most band below between dots label_panels summarize track
     """,
     "figures": """
-        BatchMates ChannelGroups Contrast Doubt Ghosts Guesses Prediction Shards Spiral Tokens Twins
+        BatchMates ChannelGroups Contrast Doubt Ghosts Guesses Prediction Scatter Shards Spiral Tokens Twins
         WeightSplit WhoShares
     """,
     "checks": "MISTAKES check_batch_norm compare_batch_norm",

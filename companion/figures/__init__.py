@@ -7,6 +7,7 @@ from companion.figures.doubt import Doubt
 from companion.figures.ghosts import Ghosts
 from companion.figures.guesses import Guesses
 from companion.figures.prediction import Prediction
+from companion.figures.scatter import Scatter
 from companion.figures.shards import Shards
 from companion.figures.spiral import Spiral
 from companion.figures.tokens import Tokens
