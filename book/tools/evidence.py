@@ -94,6 +94,12 @@ def words(said: dict, part: dict) -> str:
     return text
 
 
+def _command(seeds: str, runs: dict[str, dict]) -> str:
+    """The command that ran chapters on these seeds; it names them if others ran on others."""
+    numbers = sorted(chapter[:2] for chapter, run in runs.items() if seeds_text(run["seeds"]) == seeds)
+    return f"make replicate SEEDS={seeds}" + (f' CHAPTERS="{" ".join(numbers)}"' if len(numbers) < len(runs) else "")
+
+
 def _runs(runs: list[dict]) -> list[str]:
     """A sentence for each day and environment: at which commits chapters were run there."""
     commits = {}
@@ -124,11 +130,12 @@ def overview(claims: list[dict]) -> list[str]:
     sure = [claim for claim in claims if claim["status"] == "confirmatory"]
     noisy = [part["said"]["p"] for claim in sure for part in claim["evidence"] if "p" in part.get("said", {})]
     beyond = sum(value < 0.05 for value in holm(noisy))
-    seeds = ", ".join(sorted({seeds_text(run["seeds"]) for run in runs.values()}))
+    lists = sorted({seeds_text(run["seeds"]) for run in runs.values()})
+    commands = [_command(seeds, runs) for seeds in lists]
     minutes = sum(run["seconds"] for run in runs.values()) / 60
     broken = [f"{chapter}: {error}" for chapter, run in runs.items() for error in run["errors"]]
     return [
-        f"make replicate SEEDS={seeds} ran {len(runs)} chapters again, in {minutes:.1f} minutes of all cores together.",
+        f"{' and '.join(commands)} ran {len(runs)} chapters again, in {minutes:.1f} minutes of all cores together.",
         f"{again} of {len(tried)} criteria came out there as on the chapters' pages.",
         f"{len(sure)} of {len(claims)} claims are confirmatory: seeds that nobody had seen gave the stated outcome.",
         f"Of their {len(noisy)} criteria about noisy quantities, {beyond} are met beyond chance: p < 0.05 after Holm's "

@@ -1,7 +1,6 @@
 """Digits on house walls: colour images made from fonts and photographs, where handwritten digits are too easy."""
 
 from functools import cache
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -60,8 +59,7 @@ def street_digits(count: int, seed: int = 0, photograph: int = 0) -> tuple[torch
 
 def _pieces(picture: torch.Tensor, draw: torch.Generator, count: int) -> torch.Tensor:
     """Random pieces of 32 by 32 pixels."""
-    starts = (torch.randint(side - 31, (count, 1), generator=draw) for side in picture.shape[1:])
-    rows, columns = (start + torch.arange(32) for start in starts)
+    rows, columns = (torch.randint(n - 31, (count, 1), generator=draw) + torch.arange(32) for n in picture.shape[1:])
     return picture[:, rows[:, :, None], columns[:, None, :]].movedim(1, 0)
 
 
@@ -70,7 +68,7 @@ def _glyphs() -> torch.Tensor:
     """Every digit in every font: (fonts, 10, 48, 26)."""
     drawn = []
     for name in FONTS.split():
-        font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), f"fonts/ttf/{name}.ttf")), 36)
+        font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}.ttf", 36)
         for digit in range(10):
             drawn.append(Image.new("L", (26, 48)))
             ImageDraw.Draw(drawn[-1]).text((13, 24), str(digit), 255, font, anchor="mm")

@@ -367,3 +367,11 @@ def test_chapters_and_lock_are_in_step():
 
 def test_the_replication_is_of_the_chapters_as_they_stand():
     assert lock.stale(claims.load_replication(ROOT / "pages/replication.json"), ROOT / "notebooks") == []
+
+
+def test_the_page_names_a_command_for_each_list_of_seeds():
+    alike = {"01_a": {"seeds": [6, 7]}, "02_b": {"seeds": [6, 7]}}
+    assert evidence._command("6:8", alike) == "make replicate SEEDS=6:8"
+    apart = alike | {"03_c": {"seeds": [8, 9]}}
+    assert evidence._command("6:8", apart) == 'make replicate SEEDS=6:8 CHAPTERS="01 02"'
+    assert evidence._command("8:10", apart) == 'make replicate SEEDS=8:10 CHAPTERS="03"'

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from companion import street_digits
+from companion import load_data, street_digits
 from companion.lab.walls import _glyphs
 
 
@@ -15,6 +15,15 @@ def test_images_are_colours_and_the_same_for_the_same_seed():
     again = street_digits(200, seed=3)
     assert torch.equal(x, again[0]) and torch.equal(y, again[1])
     assert not torch.equal(x, street_digits(200, seed=4)[0])
+
+
+def test_a_set_is_made_once_and_changing_a_copy_changes_no_other(monkeypatch):
+    first = load_data("street_digits", seed=5)
+    kept = first.x.clone(), first.y.clone()
+    first.x.zero_(), first.y.zero_()
+    monkeypatch.setattr("companion.lab.walls.grid_sample", None)  # nothing can be made from here on
+    again = load_data("street_digits", seed=5)
+    assert torch.equal(again.x, kept[0]) and torch.equal(again.y, kept[1])
 
 
 def test_every_font_draws_ten_digits_that_differ():

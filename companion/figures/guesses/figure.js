@@ -23,7 +23,9 @@ export default figure({
     const given = guesses.filter(Boolean);
     const right = given.filter(guess => guess.right);
     const forget = () => {
-      for (const key of questions) localStorage.removeItem(`companion-guess ${key}`);
+      try {
+        for (const key of questions) localStorage.removeItem(`companion-guess ${key}`);
+      } catch {} // without storage, nothing is kept and nothing is to forget
       dispatchEvent(new Event("companion-guess"));
       context.change({});
     };
